@@ -1,0 +1,1 @@
+"""logpi: reinforcement learning as one equation, in finite MDPs, Gymnasium and language models."""

@@ -1,0 +1,61 @@
+"""The errors that logpi raises: what was given, what was expected, and what to do next."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "GroupError",
+    "LogpiError",
+    "ModelError",
+    "NonFiniteError",
+    "PairError",
+    "RewardError",
+    "RunError",
+    "ShapeError",
+    "TrajectoryError",
+]
+
+
+class LogpiError(Exception):
+    """The base of every error that logpi raises on purpose."""
+
+
+class ShapeError(LogpiError, ValueError):
+    """A tensor does not have the shape or dtype that its name promises."""
+
+
+class GroupError(LogpiError, ValueError):
+    """A credit that compares the rows of a group was given a group that cannot be compared."""
+
+
+class PairError(LogpiError, ValueError):
+    """A preference recipe was given rows that do not form a chosen and a rejected one."""
+
+
+class TrajectoryError(LogpiError, ValueError):
+    """A credit of whole trajectories was given a row that holds several of them, or none."""
+
+
+class ConfigError(LogpiError, ValueError):
+    """A recipe, key or value of the configuration is unknown or impossible."""
+
+
+class DataError(LogpiError, ValueError):
+    """A row of a data file cannot be used."""
+
+
+class ModelError(LogpiError, ValueError):
+    """A model or tokenizer is missing, or cannot do what the run needs."""
+
+
+class RewardError(LogpiError, ValueError):
+    """A reward function returned something that is not a reward, or failed too often."""
+
+
+class RunError(LogpiError, RuntimeError):
+    """A run directory cannot be written, read or resumed."""
+
+
+class NonFiniteError(LogpiError, ArithmeticError):
+    """A loss, reward or gradient is NaN or infinite; the optimizer has not moved."""
