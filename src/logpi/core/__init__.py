@@ -1,1 +1,42 @@
-"""Pure functions on tensors."""
+"""Pure functions on tensors: credits, coefficients, averaging, divergences, returns, and the equation.
+
+Imports torch and nothing of logpi outside this package.
+"""
+
+from logpi.core import aggregate, coefficient, credit, divergence, errors, regulariser, returns
+from logpi.core.recipe import Recipe
+from logpi.core.surrogate import surrogate
+from logpi.core.types import (
+    Aggregate,
+    Batch,
+    Coefficient,
+    Credit,
+    Critic,
+    Part,
+    Policy,
+    Regulariser,
+    Signals,
+    Source,
+)
+
+__all__ = [
+    "Aggregate",
+    "Batch",
+    "Coefficient",
+    "Credit",
+    "Critic",
+    "Part",
+    "Policy",
+    "Recipe",
+    "Regulariser",
+    "Signals",
+    "Source",
+    "aggregate",
+    "coefficient",
+    "credit",
+    "divergence",
+    "errors",
+    "regulariser",
+    "returns",
+    "surrogate",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -33,7 +33,14 @@ __all__ = [
 ]
 
 Data = Literal[
-    "demonstrations", "filtered", "pairs", "on-policy", "on-policy+greedy", "groups", "mixed-groups", "replay"
+    "demonstrations",
+    "filtered",
+    "pairs",
+    "on-policy",
+    "on-policy+greedy",
+    "groups",
+    "mixed-groups",
+    "replay",
 ]
 """Where the rows of a batch come from: given text (demonstrations, pairs), the initial policy (filtered), the current
 one (on-policy; groups of rows that share a start; mixed-groups: only groups whose rows differ in reward; +greedy: with
@@ -51,15 +58,31 @@ class Batch:
     inputs: Any  # whatever this world's Policy.log_prob reads
     mask: Bool[Tensor, "n t"]  # True where the policy decided: only there may a coefficient land
     reward: Float[Tensor, "n t"]
-    discount: Float[Tensor, "n t"]  # gamma; 0 where the episode TERMINATED after this decision; truncation keeps gamma
-    end: Bool[Tensor, "n t"]  # True where a trajectory stops after this decision: terminated, truncated, or row end
+    discount: Float[
+        Tensor, "n t"
+    ]  # gamma; 0 where the episode TERMINATED after this decision; truncation keeps gamma
+    end: Bool[
+        Tensor, "n t"
+    ]  # True where a trajectory stops after this decision: terminated, truncated, or row end
     weight: Float[Tensor, " n"]  # sums to 1: 1/n when sampled, p(trajectory) when enumerated
-    logp_old: Float[Tensor, "n t"] | None = None  # behaviour policy, recorded when sampling (never recomputed)
-    logp_sampler: Float[Tensor, "n t"] | None = None  # the distribution drawn from, where top-k, top-p or min-p cut it
-    group: Int[Tensor, " n"] | None = None  # rows that share a prompt or start state; the two rows of a pair
-    scored: Bool[Tensor, "n t"] | None = None  # where a process reward was given: a reward of 0 is not "no reward"
-    baseline: Float[Tensor, " n"] | None = None  # the return of a greedy rollout from the same start
-    facts: Mapping[str, float] = field(default_factory=dict)  # what the source counted: missing rewards, lengths, ...
+    logp_old: Float[Tensor, "n t"] | None = (
+        None  # behaviour policy, recorded when sampling (never recomputed)
+    )
+    logp_sampler: Float[Tensor, "n t"] | None = (
+        None  # the distribution drawn from, where top-k, top-p or min-p cut it
+    )
+    group: Int[Tensor, " n"] | None = (
+        None  # rows that share a prompt or start state; the two rows of a pair
+    )
+    scored: Bool[Tensor, "n t"] | None = (
+        None  # where a process reward was given: a reward of 0 is not "no reward"
+    )
+    baseline: Float[Tensor, " n"] | None = (
+        None  # the return of a greedy rollout from the same start
+    )
+    facts: Mapping[str, float] = field(
+        default_factory=dict
+    )  # what the source counted: missing rewards, lengths, ...
 
     def __post_init__(self) -> None:
         """Check shapes and dtypes; name the first that is wrong."""
@@ -101,7 +124,9 @@ def _check(name: str, tensor: Tensor | None, shape: torch.Size) -> None:
 
 def _check_ends(mask: Tensor, end: Tensor) -> None:
     place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    last_decision = (mask * place).amax(1) if mask.shape[1] else mask.new_zeros(mask.shape[0], dtype=torch.long)
+    last_decision = (
+        (mask * place).amax(1) if mask.shape[1] else mask.new_zeros(mask.shape[0], dtype=torch.long)
+    )
     last_end = (end * place).amax(1) if mask.shape[1] else last_decision
     wrong = (last_end < last_decision).nonzero()
     if len(wrong):
@@ -133,19 +158,22 @@ class Signals:
     baseline: Float[Tensor, " n"] | None = None
 
     @classmethod
-    def of(cls, batch: Batch, **known: Tensor | None) -> Self:
+    def of(cls, batch: Batch, **known: Tensor | None) -> Signals:
         """The facts of a batch, with whatever else is `known` about it (logp, logp_ref, value, ...)."""
         shared = {f.name: getattr(batch, f.name) for f in fields(cls) if f.name in _SHARED}
         return cls(**{**shared, **known})
 
-    def having(self, **known: Tensor | None) -> Self:
+    def having(self, **known: Tensor | None) -> Signals:
         """The same facts with some added or replaced."""
         return replace(self, **known)
 
-    def take(self, rows: Int[Tensor, " k"]) -> Self:
+    def take(self, rows: Int[Tensor, " k"]) -> Signals:
         """The facts of these rows, in this order."""
         return type(self)(
-            **{f.name: None if (x := getattr(self, f.name)) is None else x[rows] for f in fields(self)}
+            **{
+                f.name: None if (x := getattr(self, f.name)) is None else x[rows]
+                for f in fields(self)
+            }
         )
 
     def need(self, name: str) -> Tensor:
@@ -173,24 +201,30 @@ _SUPPLIERS = {
 }
 
 
+@runtime_checkable
 class Credit(Protocol):
     """What each decision earned: read once per batch, on the whole batch."""
 
     def __call__(self, s: Signals, /) -> Float[Tensor, "n t"]: ...
 
 
+@runtime_checkable
 class Coefficient(Protocol):
     """How strongly each log-probability is pushed now: read at every gradient step, local to a row or a pair."""
 
     def __call__(self, s: Signals, /) -> Float[Tensor, "n t"]: ...
 
 
+@runtime_checkable
 class Aggregate(Protocol):
     """The constant weight of each decision, from the mask and the row weights of the whole batch."""
 
-    def __call__(self, mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"], /) -> Float[Tensor, "n t"]: ...
+    def __call__(
+        self, mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"], /
+    ) -> Float[Tensor, "n t"]: ...
 
 
+@runtime_checkable
 class Regulariser(Protocol):
     """A term to ascend that is a function of the policy's full entropy; its gradient flows, so it is no coefficient."""
 
@@ -206,6 +240,7 @@ class Part:
     entropy: Float[Tensor, "k t"] | None = None
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Where the log-probabilities come from."""
 
@@ -214,7 +249,12 @@ class Policy(Protocol):
         ...
 
     def parts(
-        self, inputs: Any, live: Bool[Tensor, "n t"], *, unit: Int[Tensor, " n"] | None, entropy: bool
+        self,
+        inputs: Any,
+        live: Bool[Tensor, "n t"],
+        *,
+        unit: Int[Tensor, " n"] | None,
+        entropy: bool,
     ) -> Iterator[Part]:
         """The rows that have a live decision, part by part, with gradient.
 
@@ -228,6 +268,7 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where batches come from. All randomness is a function of (seed, iteration), so that resuming is exact."""
 
@@ -244,6 +285,7 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
 class Critic(Protocol):
     """A learned value of each state (or state and action)."""
 

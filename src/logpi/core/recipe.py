@@ -1,0 +1,55 @@
+"""`Recipe`: one method, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from logpi.core.aggregate import sum_tokens
+from logpi.core.coefficient import plain
+from logpi.core.errors import ConfigError
+from logpi.core.traits import traits_of
+from logpi.core.types import Aggregate, Coefficient, Credit, Data, Regulariser
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One method: a choice of data, credit, coefficient, averaging and step.
+
+    Raises `ConfigError` where the credit reads a critic that the recipe does not have.
+
+    >>> from logpi.core import credit
+    >>> Recipe("groups", credit.leave_one_out).coefficient.__name__
+    'plain'
+    """
+
+    data: Data
+    credit: Credit
+    coefficient: Coefficient = plain
+    aggregate: Aggregate = sum_tokens
+    critic: Literal["v", "q"] | None = None
+    update: Literal["adam", "natural"] = "adam"
+    epochs: int = 1
+    regulariser: Regulariser | None = None
+    paper: str = ""  # citation and equation number
+
+    def __post_init__(self) -> None:
+        """Check that the credit's critic is there."""
+        for signal, critic in (("value", "v"), ("q", "q")):
+            if signal in self.reads and self.critic != critic:
+                raise ConfigError(
+                    f"the credit reads `{signal}`, but the recipe's critic is {self.critic!r}: "
+                    f"set critic={critic!r}, or take a credit that needs none."
+                )
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The signals that the credit and the coefficient read, beyond the batch itself."""
+        return traits_of(self.credit).reads | traits_of(self.coefficient).reads
+
+    @property
+    def skips_zero_credit(self) -> bool:
+        """Whether a credit of exactly 0 makes the coefficient exactly 0, whatever the policy has become."""
+        return traits_of(self.coefficient).proportional and self.regulariser is None

@@ -1,0 +1,128 @@
+"""What is known of a credit, coefficient or averaging without calling it: its name, and what it reads.
+
+A run needs this before it starts: a reference policy is loaded only if somebody reads `logp_ref`, and a
+decision may be left out of the forward pass only if its coefficient is known to be proportional to a
+credit of 0.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+__all__ = ["Traits", "factory", "name_of", "traits", "traits_of"]
+
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """A function's name with its constants, the signals it reads, and whether it scales with the credit."""
+
+    name: str
+    reads: frozenset[str] = frozenset()
+    proportional: bool = (
+        False  # coefficient = credit · something: exactly 0 wherever the credit is 0
+    )
+
+
+_TRAITS: WeakKeyDictionary[Callable[..., Any], Traits] = WeakKeyDictionary()
+
+
+def traits_of(function: Callable[..., Any]) -> Traits:
+    """The traits of a function; one that was never described has its own name and reads nothing special.
+
+    >>> from logpi.core.coefficient import clipped_ratio
+    >>> traits_of(clipped_ratio(low=0.2, high=0.28)).name
+    'clipped_ratio(low=0.2, high=0.28)'
+    """
+    known = _TRAITS.get(function)
+    return known if known is not None else Traits(getattr(function, "__name__", repr(function)))
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function with its constants, as the table of recipes prints it.
+
+    >>> from logpi.core.credit import gae
+    >>> name_of(gae(lam=0.9))
+    'gae(lam=0.9)'
+    """
+    return traits_of(function).name
+
+
+def traits(*, reads: tuple[str, ...] = (), proportional: bool = False) -> Callable[[F], F]:
+    """A decorator that describes a plain function.
+
+    >>> @traits(reads=("q",))
+    ... def action_value(s): ...
+    >>> sorted(traits_of(action_value).reads)
+    ['q']
+    """
+
+    def describe(function: F) -> F:
+        _TRAITS[function] = Traits(_name(function), frozenset(reads), proportional)
+        return function
+
+    return describe
+
+
+def factory(
+    *, reads: tuple[str, ...] = (), proportional: bool = False
+) -> Callable[[Callable[P, F]], Callable[P, F]]:
+    """A decorator that describes what a factory returns, constants included.
+
+    Arguments that are functions themselves pass their traits on: what they read is read, and a sum is
+    proportional to the credit only if every term is.
+
+    >>> @factory(reads=("logp_ref",))
+    ... def pull(beta=0.1):
+    ...     return lambda s: beta * s.logp_ref
+    >>> traits_of(pull(beta=0.5)).name
+    'pull(beta=0.5)'
+    """
+
+    def decorate(make: Callable[P, F]) -> Callable[P, F]:
+        signature = inspect.signature(make)
+
+        @wraps(make)
+        def describe(*args: P.args, **kwargs: P.kwargs) -> F:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            inner = [a for a in _flat(bound.arguments.values()) if callable(a)]
+            known = [traits_of(a) for a in inner]
+            function = make(*args, **kwargs)
+            _TRAITS[function] = Traits(
+                f"{_name(make)}({_arguments(bound)})",
+                frozenset(reads).union(*(k.reads for k in known)),
+                all(k.proportional for k in known) if known else proportional,
+            )
+            return function
+
+        return describe
+
+    return decorate
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", repr(function))
+
+
+def _flat(values: Any) -> list[Any]:
+    return [x for v in values for x in (v if isinstance(v, tuple) else (v,))]
+
+
+def _arguments(bound: inspect.BoundArguments) -> str:
+    parts: list[str] = []
+    for name, value in bound.arguments.items():
+        if isinstance(value, tuple):
+            parts += [name_of(v) if callable(v) else repr(v) for v in value]
+        elif callable(value):
+            parts.append(name_of(value))
+        else:
+            parts.append(f"{name}={value!r}")
+    return ", ".join(parts)
