@@ -1,0 +1,273 @@
+"""`LanguageModel`: a Hugging Face causal language model, seen as hidden states and a head; `load` makes one."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as hf_logging
+
+from logpi.core.errors import ModelError
+from logpi.worlds.lm.head import Head, head_of
+
+__all__ = ["LanguageModel", "load", "quiet"]
+
+_LOG = logging.getLogger(__name__)
+_DTYPES = {"float32", "float64", "bfloat16", "float16", "auto"}
+_LORA_KEYS = {"r", "alpha", "targets", "dropout"}
+
+
+@dataclass(slots=True)
+class LanguageModel:
+    """A causal language model in evaluation mode, so that nothing random stands between two forward passes.
+
+    Without dropout the importance ratio is exactly 1 on the first step after sampling.
+    """
+
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    head: Head
+    eos: tuple[int, ...]  # every id that ends a completion
+    pad: int
+    context: int | None  # the most positions the model has, None where it has no such limit
+    device: torch.device
+
+    @property
+    def causal(self) -> PreTrainedModel:
+        """The model without the adapter's wrapper; adapted layers stay adapted."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def trunk(self) -> nn.Module:
+        """What maps ids to last hidden states, after the final norm."""
+        return self.causal.base_model
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        cache: DynamicCache | None = None,
+        position_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """[b, l, d] last hidden states after the final norm, of `ids` [b, l] placed after what the cache holds.
+
+        Of a head that is `plain` these are the model's own logits.
+        """
+        forward = self.causal if self.head.plain else self.trunk
+        given = {"position_ids": position_ids, "attention_mask": attention_mask}
+        output = forward(
+            input_ids=ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        return output.logits if self.head.plain else output.last_hidden_state
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Float32 logits with the model's soft-cap, not divided by a temperature."""
+        return self.head.logits(hidden)
+
+    @property
+    def adapted(self) -> bool:
+        """True where only a LoRA adapter is trained."""
+        return isinstance(self.model, PeftModel)
+
+    @contextlib.contextmanager
+    def adapter_off(self) -> Iterator[None]:
+        """The model as it was before training, for as long as the context lasts."""
+        if not isinstance(self.model, PeftModel):
+            raise ModelError(
+                "there is no adapter to switch off: every weight of this model is trained. "
+                "Load it with lora={...}, or use `frozen_copy()` as the reference policy."
+            )
+        with self.model.disable_adapter():
+            yield
+
+    def frozen_copy(self) -> LanguageModel:
+        """A copy whose parameters never move: a reference policy."""
+        model = copy.deepcopy(self.model).requires_grad_(False)
+        return _describe(model, self.tokenizer, self.device)
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters that training moves: all of them, or the adapter's."""
+        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+
+    def save(self, folder: str | Path) -> Path:
+        """The folder, now a plain Hugging Face one; an adapter is merged into a copy of the weights."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        model = self.model
+        if isinstance(model, PeftModel):
+            # A copy, because subtracting a merged adapter again does not restore the weights bit for bit.
+            model = copy.deepcopy(model).merge_and_unload()
+        with quiet():
+            model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        return folder
+
+    def save_adapter(self, folder: str | Path) -> Path:
+        """The folder, now holding the adapter alone, as peft reads it."""
+        if not isinstance(self.model, PeftModel):
+            raise ModelError("there is no adapter to save: load the model with lora={...}, or use `save`.")
+        self.model.save_pretrained(str(folder))
+        return Path(folder)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hugging Face without its progress bars, for as long as the context lasts."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
+
+
+def load(
+    path: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str = "auto",
+    attention: str = "auto",
+    lora: Mapping[str, Any] | None = None,
+) -> LanguageModel:
+    """The causal language model of a local folder or hub name, checked to be one that logpi can train.
+
+    `attention` is Hugging Face's implementation ("sdpa", "eager", ...); "auto" takes what the architecture supports.
+    `lora` is {"r", "alpha", "targets", "dropout"}: only the adapter is trained.
+
+    Raises `ModelError` where there is no such model, it is no causal one, it keeps no key-value cache, its tokenizer
+    has no end-of-sequence token, or an option is unknown.
+    """
+    if dtype not in _DTYPES:
+        raise ModelError(f"dtype {dtype!r} is unknown. Choose one of {', '.join(sorted(_DTYPES))}.")
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    model, tokenizer = _from_pretrained(path, dtype, None if attention == "auto" else attention)
+    model = model.to(place).eval()
+    if lora is not None:
+        model = _adapted(model, lora)
+    return _describe(model, tokenizer, place)
+
+
+def _from_pretrained(
+    path: str | Path, dtype: str, attention: str | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    name = str(path)
+    if not Path(name).exists() and (Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1):
+        raise ModelError(
+            f"there is no model folder {name!r}. Give a folder with config.json, weights and tokenizer files, "
+            "or a name on the Hugging Face hub."
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=attention)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{name!r} cannot be loaded as a causal language model with its tokenizer: {reason} "
+            "Give a folder with config.json, weights and tokenizer files of a causal model, or its hub name."
+        ) from error
+    return model, tokenizer
+
+
+def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
+    if unknown := set(lora) - _LORA_KEYS:
+        raise ModelError(f"unknown lora option {sorted(unknown)}. Choose among {sorted(_LORA_KEYS)}.")
+    if lora.get("dropout", 0):
+        raise ModelError(
+            f"lora dropout is {lora['dropout']}, but sampling and training must see the same policy. Set it to 0."
+        )
+    rank = int(lora.get("r", 16))
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=lora.get("alpha", 2 * rank),
+        target_modules=lora.get("targets", "all-linear"),
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:
+            raise ModelError(f"the adapter does not fit: {error}") from error
+    return adapted.eval()  # type: ignore[return-value]  # peft types it as PeftMixedModel too
+
+
+def _describe(
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, device: torch.device
+) -> LanguageModel:
+    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    eos = _eos(causal, tokenizer)
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        _LOG.info("the tokenizer has no padding token; its end-of-sequence token %d pads.", eos[0])
+        pad = eos[0]
+    context = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
+    lm = LanguageModel(model, tokenizer, head_of(causal), eos, pad, context, device)
+    _probe(lm)
+    return lm
+
+
+def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    generation = getattr(model.generation_config, "eos_token_id", None)
+    listed = generation if isinstance(generation, list) else [generation]
+    found = dict.fromkeys(i for i in (tokenizer.eos_token_id, *listed) if i is not None)
+    if not found:
+        raise ModelError(
+            "neither the tokenizer nor generation_config.json names an end-of-sequence token, so no completion "
+            "could end. Set `tokenizer.eos_token` and save the folder again."
+        )
+    return tuple(found)
+
+
+@torch.no_grad()
+def _probe(lm: LanguageModel) -> None:
+    """Compare head and cache with the model's own forward; fall back to its logits where the head differs."""
+    if "past_key_values" not in inspect.signature(lm.causal.forward).parameters:
+        raise ModelError(_NO_CACHE.format(type(lm.causal).__name__))
+    vocabulary = lm.causal.get_input_embeddings().num_embeddings
+    ids = (torch.arange(1, 6, device=lm.device) * 7919 % vocabulary)[None]
+    whole = lm.causal(input_ids=ids, use_cache=False).logits
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-4}.get(whole.dtype, 5e-2)
+    if not lm.head.plain and not _close(lm.logits(lm.hidden(ids)), whole, tolerance):
+        _LOG.info("the head of %s is not linear; its own logits are used.", type(lm.causal).__name__)
+        lm.head = Head(None)
+    cache = DynamicCache()
+    try:
+        lm.hidden(ids[:, :3], cache=cache)
+        pieces = lm.logits(lm.hidden(ids[:, 3:], cache=cache))
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ModelError(_NO_CACHE.format(type(lm.causal).__name__)) from error
+    if cache.get_seq_length() != ids.shape[1] or not _close(pieces, whole[:, 3:], 10 * tolerance):
+        raise ModelError(_NO_CACHE.format(type(lm.causal).__name__))
+
+
+_NO_CACHE = (
+    "{} keeps no key-value cache that agrees with its full forward pass, and decoding and training rely on one. "
+    "Choose a transformer with attention layers (Llama, Qwen, Gemma, GPT-2, ...)."
+)
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    span = b.double().abs().max().clamp_min(1e-6)
+    return bool(((a.double() - b.double()).abs().max() / span) < tolerance)
