@@ -1,8 +1,8 @@
 """How strongly each log-probability is pushed now: read at every gradient step.
 
-A coefficient is local to a row, or to a preference pair; it may never look across the batch. All of them
-are for ascent: ∇J = Σ weight · coefficient · ∇logp. With ρ = exp(logp − logp_old), u = exp(logp_ref − logp)
-and A the credit.
+A coefficient is local to a row, or to a preference pair; it may never look across the batch. All of
+them are for ascent: ∇J = Σ weight · coefficient · ∇logp. With ρ = exp(logp − logp_old), u =
+exp(logp_ref − logp) and A the credit.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def importance(s: Signals) -> Float[Tensor, "n t"]:
 def clipped_ratio(low: float = 0.2, high: float = 0.2) -> Coefficient:
     """A ρ, and 0 where A > 0 and ρ > 1 + high, or A < 0 and ρ < 1 − low.
 
-    The gradient of min(ρA, clip(ρ, 1−low, 1+high) A): PPO, arXiv 1707.06347, eq. 7; with high > low the
-    "clip higher" of DAPO, arXiv 2503.14476, eq. 10.
+    The gradient of min(ρA, clip(ρ, 1−low, 1+high) A): PPO, arXiv 1707.06347, eq. 7; with high > low
+    the "clip higher" of DAPO, arXiv 2503.14476, eq. 10.
 
     >>> import torch
     >>> from logpi.core.examples import signals
@@ -124,7 +124,7 @@ def clipped_importance(low: float = 1.0, high: float = 4.0) -> Coefficient:
     return coefficient
 
 
-@factory(reads=("logp", "logp_old"), proportional=True)
+@factory(reads=("logp", "logp_old"), proportional=True, whole_row=True)
 def sequence_ratio(low: float = 3e-4, high: float = 4e-4) -> Coefficient:
     """S A with s = exp(mean over the row of logp − logp_old), gated where PPO's clip would gate s.
 
@@ -225,7 +225,7 @@ def reference_k1(beta: float = 0.04) -> Coefficient:
     return coefficient
 
 
-@factory(reads=("logp", "logp_ref", "group"), proportional=True)
+@factory(reads=("logp", "logp_ref", "group"), proportional=True, whole_row=True)
 def preference_margin(beta: float = 0.1) -> Coefficient:
     """A β σ(−m), m = β (Δ_chosen − Δ_rejected), Δ = Σ_t (logp − logp_ref). DPO, arXiv 2305.18290, eq. 7.
 
@@ -245,11 +245,12 @@ def preference_margin(beta: float = 0.1) -> Coefficient:
     return coefficient
 
 
-@factory(reads=("logp", "logp_ref", "group"), proportional=True)
+@factory(reads=("logp", "logp_ref", "group"), proportional=True, whole_row=True)
 def mean_preference_margin(beta: float = 0.1) -> Coefficient:
     """A (β/len) σ(−m), m = β (Δ_chosen − Δ_rejected), Δ the *mean* of logp − logp_ref over the row.
 
-    DPO as DeepSeekMath writes it (arXiv 2402.03300, eq. 12, differentiated; its eq. 14 drops β and the mean).
+    DPO as DeepSeekMath writes it (arXiv 2402.03300, eq. 12, differentiated; its eq. 14 drops β and
+    the mean).
 
     >>> import torch
     >>> from logpi.core.examples import signals
@@ -266,7 +267,7 @@ def mean_preference_margin(beta: float = 0.1) -> Coefficient:
     return coefficient
 
 
-@factory(reads=("logp", "logp_ref", "group"), proportional=True)
+@factory(reads=("logp", "logp_ref", "group"), proportional=True, whole_row=True)
 def identity_margin(beta: float = 0.1) -> Coefficient:
     """A · 2 (1/(2β) − (Δ_chosen − Δ_rejected)): IPO, arXiv 2310.12036, eq. 17, with β its τ.
 
@@ -284,7 +285,7 @@ def identity_margin(beta: float = 0.1) -> Coefficient:
     return coefficient
 
 
-@factory(reads=("logp", "group"), proportional=True)
+@factory(reads=("logp", "group"), proportional=True, whole_row=True)
 def reference_free_margin(beta: float = 2.0, gamma: float = 1.0) -> Coefficient:
     """A (β/len) σ(−m), m = β (mean logp_chosen − mean logp_rejected) − γ: SimPO, arXiv 2405.14734, eq. 6.
 
@@ -306,9 +307,9 @@ def reference_free_margin(beta: float = 2.0, gamma: float = 1.0) -> Coefficient:
 def truncated_importance(coefficient: Coefficient, cap: float = 2.0) -> Coefficient:
     """Another coefficient times min(π_old / π_sampler, cap): a sampler that is not the policy.
 
-    Truncated importance sampling (Ionides 2008; for LLM trainers, Yao et al. 2025). After top-k, top-p or
-    min-p the factor is the kept probability mass, at most 1, so the cap never binds and the estimate is
-    right over what could be sampled.
+    Truncated importance sampling (Ionides 2008; for LLM trainers, Yao et al. 2025). After top-k,
+    top-p or min-p the factor is the kept probability mass, at most 1, so the cap never binds and
+    the estimate is right over what could be sampled.
 
     >>> import torch
     >>> from logpi.core.examples import signals

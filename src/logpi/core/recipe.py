@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxtyping import Bool, Float
+from torch import Tensor
+
 from logpi.core.aggregate import sum_tokens
 from logpi.core.coefficient import plain
 from logpi.core.errors import ConfigError
@@ -53,3 +56,23 @@ class Recipe:
     def skips_zero_credit(self) -> bool:
         """Whether a credit of exactly 0 makes the coefficient exactly 0, whatever the policy has become."""
         return traits_of(self.coefficient).proportional and self.regulariser is None
+
+    def live(
+        self, mask: Bool[Tensor, "n t"], credit: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
+    ) -> Bool[Tensor, "n t"]:
+        """The decisions whose coefficient is not known to be exactly 0 before any forward pass.
+
+        >>> import torch
+        >>> from logpi.core import credit, coefficient
+        >>> one = torch.ones(1, 2)
+        >>> r = Recipe("groups", credit.leave_one_out, coefficient.clipped_ratio())
+        >>> r.live(one.bool(), torch.tensor([[0.0, 2.0]]), one).tolist()
+        [[False, True]]
+        """
+        counted = mask & (weight != 0)
+        if not self.skips_zero_credit:
+            return counted
+        pushed = counted & (credit != 0)
+        if traits_of(self.coefficient).whole_row:
+            return counted & pushed.any(1, keepdim=True)
+        return pushed

@@ -1,8 +1,8 @@
 """What is known of a credit, coefficient or averaging without calling it: its name, and what it reads.
 
-A run needs this before it starts: a reference policy is loaded only if somebody reads `logp_ref`, and a
-decision may be left out of the forward pass only if its coefficient is known to be proportional to a
-credit of 0.
+A run needs this before it starts: a reference policy is loaded only if somebody reads `logp_ref`,
+and a decision may be left out of the forward pass only if its coefficient is known to be
+proportional to a credit of 0.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def name_of(function: Callable[..., Any]) -> str:
     return traits_of(function).name
 
 
-def traits(*, reads: tuple[str, ...] = (), proportional: bool = False) -> Callable[[F], F]:
+def traits(
+    *, reads: tuple[str, ...] = (), proportional: bool = False, whole_row: bool = False
+) -> Callable[[F], F]:
     """A decorator that describes a plain function.
 
     >>> @traits(reads=("q",))
@@ -65,19 +67,19 @@ def traits(*, reads: tuple[str, ...] = (), proportional: bool = False) -> Callab
     """
 
     def describe(function: F) -> F:
-        _TRAITS[function] = Traits(_name(function), frozenset(reads), proportional)
+        _TRAITS[function] = Traits(_name(function), frozenset(reads), proportional, whole_row)
         return function
 
     return describe
 
 
 def factory(
-    *, reads: tuple[str, ...] = (), proportional: bool = False
+    *, reads: tuple[str, ...] = (), proportional: bool = False, whole_row: bool = False
 ) -> Callable[[Callable[P, F]], Callable[P, F]]:
     """A decorator that describes what a factory returns, constants included.
 
-    Arguments that are functions themselves pass their traits on: what they read is read, and a sum is
-    proportional to the credit only if every term is.
+    Arguments that are functions themselves pass their traits on: what they read is read, and a sum
+    is proportional to the credit only if every term is.
 
     >>> @factory(reads=("logp_ref",))
     ... def pull(beta=0.1):
@@ -100,6 +102,7 @@ def factory(
                 f"{_name(make)}({_arguments(bound)})",
                 frozenset(reads).union(*(k.reads for k in known)),
                 all(k.proportional for k in known) if known else proportional,
+                whole_row or any(k.whole_row for k in known),
             )
             return function
 

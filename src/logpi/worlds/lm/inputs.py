@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,9 +37,20 @@ class Completions:
                 f"`length` is {list(self.length.shape)}. Each row needs one prompt and one length."
             )
         if any(len(prompt) == 0 for prompt in self.prompts):
-            raise ShapeError("a prompt has no tokens. The first decision needs a state to be taken in.")
+            raise ShapeError(
+                "a prompt has no tokens. The first decision needs a state to be taken in."
+            )
 
     @property
     def mask(self) -> Tensor:
         """[n, t] True where there is a token."""
         return torch.arange(self.tokens.shape[1], device=self.tokens.device) < self.length[:, None]
+
+    def take(self, rows: Tensor) -> Completions:
+        """The completions of these rows [k], of the same prompts."""
+        return replace(
+            self,
+            prompt_of=self.prompt_of[rows],
+            tokens=self.tokens[rows],
+            length=self.length[rows],
+        )
