@@ -1,4 +1,4 @@
-"""What is known of a credit, coefficient or averaging without calling it: its name, and what it reads.
+"""What is known of a credit, coefficient or averaging without calling it: name, and what it reads.
 
 A run needs this before it starts: a reference policy is loaded only if somebody reads `logp_ref`,
 and a decision may be left out of the forward pass only if its coefficient is known to be
@@ -22,20 +22,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """A function's name with its constants, the signals it reads, and whether it scales with the credit."""
+    """A function's name with its constants, the signals it reads, whether it scales with the credit."""
 
     name: str
     reads: frozenset[str] = frozenset()
-    proportional: bool = (
-        False  # coefficient = credit · something: exactly 0 wherever the credit is 0
-    )
+    proportional: bool = False  # coefficient = credit · something: 0 wherever the credit is 0
+    whole_row: bool = False  # reads the log-probabilities of the whole row
 
 
 _TRAITS: WeakKeyDictionary[Callable[..., Any], Traits] = WeakKeyDictionary()
 
 
 def traits_of(function: Callable[..., Any]) -> Traits:
-    """The traits of a function; one that was never described has its own name and reads nothing special.
+    """The traits of a function; one that was never described has its name and reads nothing special.
 
     >>> from logpi.core.coefficient import clipped_ratio
     >>> traits_of(clipped_ratio(low=0.2, high=0.28)).name
