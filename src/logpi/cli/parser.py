@@ -1,0 +1,169 @@
+"""The commands' names, options and examples: all that `--help` needs, and nothing that is slow to import."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+__all__ = ["COMMANDS", "build", "parse"]
+
+COMMANDS = {
+    "train": "train a policy: a recipe, a preset or a YAML file, and key=value overrides",
+    "evaluate": "the trained model on held-out data, greedy or with several samples",
+    "show": "a rollout in the terminal, every token coloured by its coefficient",
+    "report": "one offline HTML file: curves, samples, a heat map per token",
+    "recipes": "the table of recipes: data, credit, coefficient, averaging",
+    "demo": "train a small model from scratch: SFT on noisy arithmetic, then GRPO",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **given: object) -> None:
+        super().__init__(
+            **{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **given}  # type: ignore[arg-type] # a plain pass-through
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong, and leave with 2."""
+        stop = "" if message.endswith("?") else "."
+        said = message[:1].lower() + message[1:].rstrip(".")
+        self.exit(2, f"{self.prog}: {said}{stop} See `{self.prog} --help`.\n")
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of `logpi`, with every command."""
+    parser = _Parser(
+        prog="logpi",
+        description="Reinforcement learning as one equation: E[coefficient · ∇ log π(action | state)].",
+        epilog=_examples("train --list", "train grpo world.model=path/to/model world.data=train.jsonl "
+                         "--reward reward.py:score", "show demo", "report demo"),
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"logpi {version('logpi')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, describe in _COMMANDS.items():
+        command = commands.add_parser(name, help=COMMANDS[name])
+        command.description = _sentence(COMMANDS[name])
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        describe(command)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """What was asked for; words of `train` may stand before, between and after its options.
+
+    >>> given = parse(["train", "grpo", "--quiet", "iterations=5"])
+    >>> given.words, given.quiet
+    (['grpo', 'iterations=5'], True)
+    """
+    parser = build()
+    first = next((word for word in argv if not word.startswith("-")), None)
+    if first is not None and first not in COMMANDS:
+        parser.error(f"there is no command `{first}`.{_near(first, COMMANDS)} Commands are {', '.join(COMMANDS)}")
+    given, rest = parser.parse_known_args(argv)
+    unknown = [word for word in rest if word.startswith("-") or given.command != "train"]
+    if unknown:
+        command = _command(parser, given.command)
+        options = [o for action in command._actions for o in action.option_strings]
+        kind = "option" if unknown[0].startswith("-") else "argument"
+        command.error(f"there is no {kind} `{unknown[0]}` here.{_near(unknown[0].split('=')[0], options)}")
+    if given.command == "train":
+        given.words += rest
+    return given
+
+
+def _command(parser: argparse.ArgumentParser, name: str | None) -> argparse.ArgumentParser:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and name in action.choices:
+            return action.choices[name]
+    return parser
+
+
+def _near(word: str, known: Sequence[str] | dict[str, str]) -> str:
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean `{found[0]}`?" if found else ""
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def _examples(*lines: str) -> str:
+    return "examples:\n" + "\n".join(f"  logpi {line}" for line in lines)
+
+
+def _train(p: argparse.ArgumentParser) -> None:
+    p.usage = "logpi train RECIPE|PRESET|FILE.yaml [key=value ...] [options]"
+    p.add_argument("words", nargs="*", metavar="RECIPE|PRESET|FILE.yaml",
+                   help="what to train, then overrides such as optim.lr=1e-4 recipe.beta=0.0 iterations=100")  # fmt: skip
+    p.add_argument("--name", help="the run's name; it is written to runs/NAME (default: recipe, date and time)")
+    p.add_argument("--resume", nargs="?", const="", metavar="RUN",
+                   help="go on from a run's newest checkpoint: RUN, else --name, else the latest run")  # fmt: skip
+    p.add_argument("--reward", metavar="FILE.py:FUNCTION",
+                   help="a reward function (prompt, completion, **columns) -> float | None")  # fmt: skip
+    p.add_argument("--list", action="store_true", help="list the presets and recipes, and stop")
+    p.add_argument("--dry-run", action="store_true", help="print the whole configuration as YAML, and stop")
+    p.add_argument("--quiet", action="store_true", help="no progress, only errors and the last line")
+    p.epilog = _examples(
+        "train --list",
+        "train grpo world.model=path/to/model world.data=train.jsonl world.reward=exact_match iterations=200",
+        "train run.yaml optim.lr=1e-5 --name second --reward reward.py:score",
+        "train --resume second iterations=400",
+    )
+
+
+def _evaluate(p: argparse.ArgumentParser) -> None:
+    _run(p)
+    p.add_argument("--examples", type=_count, metavar="N", help="how many held-out examples (default: all)")
+    p.add_argument("--sample", type=_count, metavar="K", default=1,
+                   help="draw K completions each and report pass@1 … pass@K; 1 decodes greedily (default)")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    p.epilog = _examples("evaluate demo", "evaluate runs/demo --examples 200 --sample 8 --json")
+
+
+def _show(p: argparse.ArgumentParser) -> None:
+    _run(p)
+    p.add_argument("--iteration", type=int, metavar="I", help="default: the last one recorded")
+    p.add_argument("--row", type=int, metavar="R", help="default: the row that pushes the policy most")
+    p.add_argument("--all", action="store_true", help="every recorded row of the iteration")
+    p.epilog = _examples("show demo", "show demo --iteration 20 --row 3", "show demo --all | less -R")
+
+
+def _report(p: argparse.ArgumentParser) -> None:
+    _run(p)
+    p.add_argument("--out", metavar="FILE", help="where to write it (default: RUN/report.html)")
+    p.epilog = _examples("report demo", "report runs/demo --out /tmp/demo.html")
+
+
+def _recipes(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--json", action="store_true", help="a JSON list of objects")
+    p.add_argument("--markdown", action="store_true", help="the table of README.md")
+    p.epilog = _examples("recipes", "recipes --json")
+
+
+def _demo(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--quick", action="store_true", help="a few iterations, to see that everything works")
+    p.epilog = _examples("demo", "demo --quick")
+
+
+def _run(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run", metavar="RUN", help="a run's folder, or its name below runs/")
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count: give a whole number of at least 1")
+    return number
+
+
+_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "show": _show,
+    "report": _report,
+    "recipes": _recipes,
+    "demo": _demo,
+}
