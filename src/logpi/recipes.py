@@ -1,8 +1,8 @@
 """THE TABLE: every method as a choice of data, credit, coefficient, averaging and step.
 
-`RECIPES["grpo"]` is the row with the paper's settings; `recipe("grpo", beta=0.0)` is the same row with
-another constant. The keyword arguments of a row's factory are the method's hyper-parameters. README and
-the documentation print this table from here.
+`RECIPES["grpo"]` is the row with the paper's settings; `recipe("grpo", beta=0.0)` is the same row
+with another constant. The keyword arguments of a row's factory are the method's hyper-parameters.
+README and the documentation print this table from here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from logpi.core.aggregate import fixed_length, per_pair, per_sequence, per_token, sum_tokens
+from logpi.core.aggregate import fixed_length, per_pair, per_sequence, per_token
 from logpi.core.coefficient import (
     clipped_importance,
     clipped_ratio,
@@ -57,7 +57,7 @@ from logpi.core.types import Coefficient, Credit, Regulariser
 __all__ = ["FACTORIES", "RECIPES", "recipe"]
 
 
-# -- what several rows share ------------------------------------------------------------------------------
+# -- what several rows share -----------------------------------------------------------------------
 
 
 def _from_start(credit: Credit, discounted: bool) -> Credit:
@@ -65,7 +65,7 @@ def _from_start(credit: Credit, discounted: bool) -> Credit:
 
 
 def _with_pull(coefficient: Coefficient, beta: float) -> Coefficient:
-    # Without a pull no reference policy is needed, and a credit of 0 makes the coefficient exactly 0.
+    # Without a pull no reference policy is needed, and a credit of 0 makes the coefficient 0.
     return total(coefficient, toward_reference(beta)) if beta else coefficient
 
 
@@ -77,7 +77,7 @@ def _bonus(beta: float) -> Regulariser | None:
     return entropy_bonus(beta) if beta else None
 
 
-# -- classic ----------------------------------------------------------------------------------------------
+# -- classic ---------------------------------------------------------------------------------------
 
 
 def reinforce_total(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
@@ -174,7 +174,7 @@ def ppo(
     epochs: int = 4,
     entropy: float = 0.0,
 ) -> Recipe:
-    """Proximal policy optimisation; cap is the dual clip, beta the reference policy inside the reward."""
+    """Proximal policy optimisation; cap is the dual clip, beta the reference inside the reward."""
     clipped = clipped_ratio(low, high) if cap is None else dual_clipped_ratio(low, high, cap)
     return Recipe(
         "on-policy",
@@ -201,7 +201,7 @@ def ppo_dual_clip(*, lam: float = 0.95, cap: float = 3.0, epochs: int = 4) -> Re
     )
 
 
-# -- language models: demonstrations and own correct samples ------------------------------------------------
+# -- language models: demonstrations and own correct samples ---------------------------------------
 
 
 def sft(*, entropy: float = 0.0) -> Recipe:
@@ -235,7 +235,7 @@ def online_rft(*, threshold: float = 0.5) -> Recipe:
     )
 
 
-# -- language models: preferences ---------------------------------------------------------------------------
+# -- language models: preferences ------------------------------------------------------------------
 
 
 def dpo(*, beta: float = 0.1) -> Recipe:
@@ -282,7 +282,7 @@ def simpo(*, beta: float = 2.0, gamma: float = 1.0) -> Recipe:
     )
 
 
-# -- language models: on-policy -----------------------------------------------------------------------------
+# -- language models: on-policy --------------------------------------------------------------------
 
 
 def remax(*, beta: float = 0.0) -> Recipe:
@@ -376,7 +376,7 @@ def dr_grpo(
 
 
 def dapo(*, beta: float = 0.0, low: float = 0.2, high: float = 0.28, epochs: int = 1) -> Recipe:
-    """DAPO: clip higher, mean over tokens, only groups whose rows differ; give it the overlong penalty."""
+    """DAPO: clip higher, mean over tokens, groups that differ; give it the overlong penalty."""
     return Recipe(
         "mixed-groups",
         group_relative(),
@@ -488,13 +488,14 @@ def recipe(name: str, **constants: object) -> Recipe:
     """
     if name not in FACTORIES:
         raise ConfigError(
-            f"unknown recipe `{name}`.{did_you_mean(name, FACTORIES)} `logpi recipes` prints the table."
+            f"unknown recipe `{name}`.{did_you_mean(name, FACTORIES)} "
+            "`logpi recipes` prints the table."
         )
     known = inspect.signature(FACTORIES[name]).parameters
     for key in constants:
         if key not in known:
             raise ConfigError(
-                f"unknown key `recipe.{key}`: {name} has no such constant.{did_you_mean(key, known)} "
-                f"It takes {', '.join(known) or 'none'}."
+                f"unknown key `recipe.{key}`: {name} has no such constant."
+                f"{did_you_mean(key, known)} It takes {', '.join(known) or 'none'}."
             )
     return FACTORIES[name](**constants)

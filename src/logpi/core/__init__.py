@@ -1,4 +1,4 @@
-"""Pure functions on tensors: credits, coefficients, averaging, divergences, returns, and the equation.
+"""Pure functions on tensors: the equation, credits, coefficients, averaging, divergences, returns.
 
 Imports torch and nothing of logpi outside this package.
 """

@@ -1,4 +1,4 @@
-"""Averaging weights: constants of the whole batch, fixed before any split, so that micro-batches just sum.
+"""Averaging weights: constants of the whole batch, fixed before any split: micro-batches just sum.
 
 The row weights are 1/n when rows were sampled and p(trajectory) when they were enumerated.
 """
@@ -16,7 +16,7 @@ __all__ = ["fixed_length", "per_pair", "per_sequence", "per_token", "sum_tokens"
 
 @traits()
 def sum_tokens(mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"]) -> Float[Tensor, "n t"]:
-    """w_i for each decision: the sum over a row, the mean over rows. The policy gradient theorem's own.
+    """w_i for each decision: a row's sum, then the mean of rows. The policy gradient theorem's own.
 
     >>> import torch
     >>> sum_tokens(torch.tensor([[True, True], [True, False]]), torch.tensor([0.5, 0.5])).tolist()
@@ -27,7 +27,7 @@ def sum_tokens(mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"]) -> Float[
 
 @traits()
 def per_sequence(mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"]) -> Float[Tensor, "n t"]:
-    """w_i / |o_i|: the mean over a row, then over rows. GRPO, DeepSeekMath, eq. 3. Favours short rows.
+    """w_i / |o_i|: a row's mean, then over rows. GRPO, DeepSeekMath, eq. 3. Favours short rows.
 
     >>> import torch
     >>> per_sequence(torch.tensor([[True, True], [True, False]]), torch.tensor([0.5, 0.5])).tolist()
@@ -38,7 +38,7 @@ def per_sequence(mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"]) -> Floa
 
 @traits()
 def per_token(mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"]) -> Float[Tensor, "n t"]:
-    """w_i / Σ_j w_j |o_j|: the mean over all decisions of the batch. DAPO, arXiv 2503.14476, eq. 12.
+    """w_i / Σ_j w_j |o_j|: the mean over the batch's decisions. DAPO, arXiv 2503.14476, eq. 12.
 
     >>> import torch
     >>> w = per_token(torch.tensor([[True, True], [True, False]]), torch.tensor([0.5, 0.5]))

@@ -170,7 +170,7 @@ def soft_gate(tau_positive: float = 1.0, tau_negative: float = 1.05) -> Coeffici
 
 @factory(reads=("logp", "logp_ref"))
 def toward_reference(beta: float = 0.04) -> Coefficient:
-    """β (u − 1): the estimator k3 = u − log u − 1 in the loss. DeepSeekMath, arXiv 2402.03300, eq. 4 and 21.
+    """β (u − 1): the estimator k3 = u − log u − 1 in the loss. DeepSeekMath, eq. 4 and 21.
 
     On-policy its mean is the gradient of the *forward* KL(π_ref‖π), not of the reverse one.
 
@@ -189,7 +189,7 @@ def toward_reference(beta: float = 0.04) -> Coefficient:
 
 @factory(reads=("logp", "logp_ref"))
 def reference_k2(beta: float = 0.04) -> Coefficient:
-    """−β (logp − logp_ref): the estimator k2 in the loss, whose mean is the gradient of the reverse KL.
+    """−β (logp − logp_ref): the estimator k2 in the loss: on average the gradient of reverse KL.
 
     Schulman 2020, "Approximating KL divergence".
 
@@ -208,7 +208,7 @@ def reference_k2(beta: float = 0.04) -> Coefficient:
 
 @factory(reads=("logp", "logp_ref"))
 def reference_k1(beta: float = 0.04) -> Coefficient:
-    """−β: the estimator k1 in the loss. Its mean is the gradient of nothing, E[∇logp] = 0; here to be shown.
+    """−β: the estimator k1 in the loss. Its mean is the gradient of nothing: E[∇logp] = 0.
 
     Schulman 2020, "Approximating KL divergence".
 
@@ -227,7 +227,7 @@ def reference_k1(beta: float = 0.04) -> Coefficient:
 
 @factory(reads=("logp", "logp_ref", "group"), proportional=True, whole_row=True)
 def preference_margin(beta: float = 0.1) -> Coefficient:
-    """A β σ(−m), m = β (Δ_chosen − Δ_rejected), Δ = Σ_t (logp − logp_ref). DPO, arXiv 2305.18290, eq. 7.
+    """A β σ(−m), m = β (Δ_chosen − Δ_rejected), Δ = Σ_t (logp − logp_ref). DPO, 2305.18290, eq. 7.
 
     A is +1 on the chosen row and −1 on the rejected one.
 
@@ -287,7 +287,7 @@ def identity_margin(beta: float = 0.1) -> Coefficient:
 
 @factory(reads=("logp", "group"), proportional=True, whole_row=True)
 def reference_free_margin(beta: float = 2.0, gamma: float = 1.0) -> Coefficient:
-    """A (β/len) σ(−m), m = β (mean logp_chosen − mean logp_rejected) − γ: SimPO, arXiv 2405.14734, eq. 6.
+    """A (β/len) σ(−m), m = β (mean logp_chosen − mean logp_rejected) − γ: SimPO, 2405.14734, eq. 6.
 
     >>> import torch
     >>> from logpi.core.examples import signals

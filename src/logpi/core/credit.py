@@ -199,8 +199,9 @@ def group_relative(epsilon: float = 1e-4) -> Credit:
 def group_relative_steps(epsilon: float = 1e-4) -> Credit:
     """Each step's reward z-scored over all steps of the group, summed from the decision on.
 
-    GRPO with process supervision, DeepSeekMath (arXiv 2402.03300), section 4.1.3. A step's reward stands at
-    its last decision, where `scored` is True. Raises `GroupError` for a group with fewer than two steps.
+    GRPO with process supervision, DeepSeekMath (arXiv 2402.03300), section 4.1.3. A step's reward
+    stands at its last decision, where `scored` is True. Raises `GroupError` for a group with fewer
+    than two steps.
 
     >>> import torch
     >>> from logpi.core.examples import signals
@@ -227,7 +228,8 @@ def group_relative_steps(epsilon: float = 1e-4) -> Credit:
 def group_centred(s: Signals) -> Float[Tensor, "n t"]:
     """R − mean over the rows that share a prompt. Dr. GRPO, arXiv 2503.20783, eq. 2.
 
-    Its mean is (G−1)/G of the exact gradient: same direction. Raises `GroupError` for a group of one row.
+    Its mean is (G−1)/G of the exact gradient: same direction. Raises `GroupError` for a group of
+    one row.
 
     >>> from logpi.core.examples import signals
     >>> group_centred(signals()).tolist()
@@ -244,7 +246,8 @@ def leave_one_out(s: Signals) -> Float[Tensor, "n t"]:
 
         cᵢ = Rᵢ − (1/(G−1)) Σⱼ≠ᵢ Rⱼ = G/(G−1) · (Rᵢ − mean)
 
-    Unbiased for any G ≥ 2, because the baseline never sees row i. Raises `GroupError` for a group of one row.
+    Unbiased for any G ≥ 2, because the baseline never sees row i. Raises `GroupError` for a group
+    of one row.
 
     >>> from logpi.core.examples import signals
     >>> leave_one_out(signals()).tolist()
@@ -259,8 +262,8 @@ def leave_one_out(s: Signals) -> Float[Tensor, "n t"]:
 def group_over_mean(s: Signals) -> Float[Tensor, "n t"]:
     """(R − mean) / mean over the rows that share a prompt; 0 where nothing was earned.
 
-    MaxRL, arXiv 2602.02710. Returns must not be negative: raises `ConfigError` if one is, and `GroupError`
-    for a group of one row.
+    MaxRL, arXiv 2602.02710. Returns must not be negative: raises `ConfigError` if one is, and
+    `GroupError` for a group of one row.
 
     >>> from logpi.core.examples import signals
     >>> group_over_mean(signals()).round(decimals=4).tolist()
@@ -270,8 +273,8 @@ def group_over_mean(s: Signals) -> Float[Tensor, "n t"]:
     group_sizes(group, at_least=2)
     if (total < 0).any():
         raise ConfigError(
-            f"a return of {float(total.min())} reached max_rl, which divides by the group's mean return and so "
-            "needs rewards of at least 0. Shift the reward, or take the recipe `grpo`."
+            f"a return of {float(total.min())} reached max_rl, which divides by the group's "
+            "mean return and so needs rewards of at least 0. Shift the reward, or take `grpo`."
         )
     mean = group_mean(total, group)
     return _spread_over_row(s, torch.where(mean > 0, (total - mean) / mean.clamp(min=1e-30), 0.0))
@@ -291,7 +294,7 @@ def above_greedy(s: Signals) -> Float[Tensor, "n t"]:
 
 @traits(reads=("group",))
 def preference_sign(s: Signals) -> Float[Tensor, "n t"]:
-    """+1 for the row of a pair with the higher reward, −1 for the other. DPO, arXiv 2305.18290, eq. 7.
+    """+1 for the row of a pair with the higher reward, −1 for the other. DPO, 2305.18290, eq. 7.
 
     Raises `PairError` unless every group has exactly two rows with different rewards.
 
@@ -305,7 +308,7 @@ def preference_sign(s: Signals) -> Float[Tensor, "n t"]:
     if (sizes != 2).any():
         raise PairError(
             f"a preference needs two rows per group, chosen and rejected, but the groups have "
-            f"{sorted(set(sizes.tolist()))} rows. Give data with `chosen` and `rejected`."
+            f"{sorted({int(x) for x in sizes})} rows. Give data with `chosen` and `rejected`."
         )
     gap = total - group_mean(total, group)
     if (gap == 0).any():
@@ -317,10 +320,10 @@ def preference_sign(s: Signals) -> Float[Tensor, "n t"]:
 
 @factory()
 def whitened(credit: Credit, epsilon: float = 1e-8) -> Credit:
-    """Another credit, z-scored over all decisions of the batch: REINFORCE++, arXiv 2501.03262, eq. 9.
+    """Another credit, z-scored over the batch's decisions: REINFORCE++, arXiv 2501.03262, eq. 9.
 
-    Decisions count by their row's weight. The statistics are those of the whole batch, so rows influence
-    each other; where all credits are equal it is 0.
+    Decisions count by their row's weight. The statistics are those of the whole batch, so rows
+    influence each other; where all credits are equal it is 0.
 
     >>> from logpi.core.examples import signals
     >>> whitened(total_return, epsilon=0.0)(signals()).tolist()
@@ -345,10 +348,10 @@ def whitened(credit: Credit, epsilon: float = 1e-8) -> Credit:
 
 @factory(reads=("logp_old", "logp_ref"))
 def penalised(credit: Credit, beta: float = 0.05) -> Credit:
-    """Another credit, of rewards r_t − β (logp_old − logp_ref): the reference policy inside the reward.
+    """Another credit, of rewards r_t − β (logp_old − logp_ref): the reference inside the reward.
 
-    InstructGPT (arXiv 2203.02155), eq. 2; this is the only form that keeps how an action changes later
-    states, and its expectation is β times the reverse KL of the whole trajectory.
+    InstructGPT (arXiv 2203.02155), eq. 2; this is the only form that keeps how an action changes
+    later states, and its expectation is β times the reverse KL of the whole trajectory.
 
     >>> import torch
     >>> from logpi.core.examples import signals
@@ -366,7 +369,7 @@ def penalised(credit: Credit, beta: float = 0.05) -> Credit:
 
 @factory()
 def start_discounted(credit: Credit) -> Credit:
-    """Another credit times γ^t: then the mean is the gradient of the discounted return from the start.
+    """Another credit times γ^t: its mean is the gradient of the discounted return from the start.
 
     Sutton & Barto, section 13.3. Without it the mean is no gradient of a discounted objective.
 
@@ -391,8 +394,9 @@ def _one_trajectory(s: Signals) -> None:
     many = (ends > 1).nonzero()
     if len(many):
         raise TrajectoryError(
-            f"row {int(many[0])} holds {int(ends[int(many[0])])} trajectories, but this credit compares whole "
-            "trajectories: draw rows of one trajectory each, or take a credit such as `gae` that reads streams."
+            f"row {int(many[0])} holds {int(ends[int(many[0])])} trajectories, but this credit "
+            "compares whole trajectories: draw rows of one trajectory each, or take a credit such "
+            "as `gae` that reads streams."
         )
 
 

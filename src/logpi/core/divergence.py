@@ -1,4 +1,4 @@
-"""How far two policies are apart: sampled KL estimators, exact KL and entropy, effective sample size."""
+"""How far two policies are apart: KL estimators, exact KL and entropy, effective sample size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["effective_sample_size", "entropy", "k1", "k2", "k3", "kl"]
 
 
 def k1(logp: Float[Tensor, "*s"], logp_ref: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """Logp − logp_ref: unbiased for KL(π‖π_ref) under samples of π, and often negative. Schulman 2020.
+    """Logp − logp_ref: unbiased for KL(π‖π_ref) under samples of π, often negative. Schulman 2020.
 
     >>> k1(torch.tensor([-1.0]), torch.tensor([-2.0])).tolist()
     [1.0]
@@ -30,7 +30,8 @@ def k2(logp: Float[Tensor, "*s"], logp_ref: Float[Tensor, "*s"]) -> Float[Tensor
 def k3(logp: Float[Tensor, "*s"], logp_ref: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """U − log u − 1 with u = π_ref/π: unbiased for KL(π‖π_ref) and never negative. Schulman 2020.
 
-    Unbiased as a *value*; as a loss its gradient is that of another divergence: see `toward_reference`.
+    Unbiased as a *value*; as a loss its gradient is that of another divergence: see
+    `toward_reference`.
 
     >>> k3(torch.tensor([-1.0]), torch.tensor([-1.0])).tolist()
     [0.0]

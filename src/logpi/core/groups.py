@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -17,7 +19,7 @@ def group_index(group: Int[Tensor, " n"]) -> tuple[Int[Tensor, " n"], int]:
     >>> group_index(torch.tensor([7, 3, 7]))
     (tensor([1, 0, 1]), 2)
     """
-    ids, index = torch.unique(group, return_inverse=True)
+    ids, index = _distinct(group)
     return index, len(ids)
 
 
@@ -41,10 +43,11 @@ def group_sizes(group: Int[Tensor, " n"], *, at_least: int = 1) -> Float[Tensor,
     sizes = torch.bincount(index, minlength=count)
     small = (sizes < at_least).nonzero()
     if len(small):
-        which = int(torch.unique(group)[int(small[0])])
+        which = int(_distinct(group)[0][int(small[0])])
         raise GroupError(
-            f"group {which} has {int(sizes[int(small[0])])} row, but comparing rows needs at least {at_least} "
-            "in every group. Draw more completions per prompt (group_size), or drop the group whole."
+            f"group {which} has {int(sizes[int(small[0])])} row, but comparing rows needs at "
+            f"least {at_least} in every group. Draw more completions per prompt (group_size), or "
+            "drop the group whole."
         )
     return sizes[index].to(torch.get_default_dtype())
 
@@ -52,8 +55,8 @@ def group_sizes(group: Int[Tensor, " n"], *, at_least: int = 1) -> Float[Tensor,
 def group_mean(x: Float[Tensor, " n"], group: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """The mean of x over each row's group; exactly x where the whole group is equal.
 
-    Rounding must not turn a group without a difference into one with a small difference: its credit has to
-    be exactly 0.
+    Rounding must not turn a group without a difference into one with a small difference: its credit
+    has to be exactly 0.
 
     >>> x = torch.full((3,), 0.1)
     >>> bool((group_mean(x, torch.zeros(3, dtype=torch.long)) == x).all())
@@ -74,3 +77,8 @@ def group_spread(x: Float[Tensor, " n"], group: Int[Tensor, " n"]) -> Float[Tens
     """
     size = group_sizes(group, at_least=2).to(x.dtype)
     return (group_sum((x - group_mean(x, group)) ** 2, group) / (size - 1)).sqrt()
+
+
+def _distinct(group: Tensor) -> tuple[Tensor, Tensor]:
+    found = torch.unique(group, return_inverse=True)  # pyright: ignore  # torch leaves it untyped
+    return cast("tuple[Tensor, Tensor]", found)

@@ -54,7 +54,7 @@ class Recipe:
 
     @property
     def skips_zero_credit(self) -> bool:
-        """Whether a credit of exactly 0 makes the coefficient exactly 0, whatever the policy has become."""
+        """Whether a credit of 0 makes the coefficient exactly 0, whatever the policy is."""
         return traits_of(self.coefficient).proportional and self.regulariser is None
 
     def live(

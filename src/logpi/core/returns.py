@@ -1,7 +1,8 @@
 """Discounted sums along a row: returns, TD errors, λ-returns, V-trace.
 
-A row may hold several episodes, one after another: `end` cuts every recursion, and `discount`, which is 0
-after a termination and γ after a truncation, decides whether the state that follows is bootstrapped from.
+A row may hold several episodes, one after another: `end` cuts every recursion, and `discount`,
+which is 0 after a termination and γ after a truncation, decides whether the state that follows is
+bootstrapped from.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ def discounted_sum(
     end: Bool[Tensor, "n t"],
     last: Float[Tensor, "n t"] | None = None,
 ) -> Float[Tensor, "n t"]:
-    """y_t = x_t + discount_t · y_{t+1} within each trajectory; `last` stands for y_{t+1} where one ends.
+    """y_t = x_t + discount_t · y_{t+1} within a trajectory; `last` stands for y_{t+1} at its end.
 
-    With x the rewards this is the return G_t (Sutton & Barto, eq. 3.8); `last`, 0 by default, is the value
-    of the state after a truncation.
+    With x the rewards this is the return G_t (Sutton & Barto, eq. 3.8); `last`, 0 by default, is
+    the value of the state after a truncation.
 
     >>> r, g = torch.tensor([[1.0, 1.0, 1.0]]), torch.full((1, 3), 0.5)
     >>> discounted_sum(r, g, torch.tensor([[False, False, True]])).tolist()
@@ -52,8 +53,8 @@ def discount_to_here(
 ) -> Float[Tensor, "n t"]:
     """The product of the discounts before each decision since its trajectory began: γ^t.
 
-    The exact gradient of the discounted return from the start state carries this factor (Sutton & Barto,
-    section 13.3, boxed REINFORCE); most code drops it.
+    The exact gradient of the discounted return from the start state carries this factor (Sutton &
+    Barto, section 13.3, boxed REINFORCE); most code drops it.
 
     >>> g = torch.full((1, 4), 0.5)
     >>> discount_to_here(g, torch.tensor([[False, True, False, True]])).tolist()
@@ -89,7 +90,7 @@ def td_error(
 
     >>> one = torch.ones(1, 1)
     >>> td_error(one, 0.9 * one, 2 * one, 3 * one).item()
-    1.7000000476837158
+    1.7
     """
     return reward + discount * next_value - value
 
@@ -104,8 +105,8 @@ def lambda_return(
 ) -> Float[Tensor, "n t"]:
     """G^λ_t = R_{t+1} + γ [(1−λ) V(s_{t+1}) + λ G^λ_{t+1}], and R_{t+1} + γ V(s_{t+1}) at an end.
 
-    Sutton & Barto, eq. 12.20. λ=0 is the one-step target, λ=1 the Monte Carlo return, bootstrapped only
-    where the trajectory was truncated.
+    Sutton & Barto, eq. 12.20. λ=0 is the one-step target, λ=1 the Monte Carlo return, bootstrapped
+    only where the trajectory was truncated.
 
     >>> r, g = torch.ones(1, 2), torch.tensor([[1.0, 0.0]])
     >>> lambda_return(
@@ -128,10 +129,10 @@ def vtrace_value(
     rho_max: float = 1.0,
     c_max: float = 1.0,
 ) -> Float[Tensor, "n t"]:
-    """v_t = V(s_t) + Σ_k γ^{k−t} (Π_{t≤i<k} c_i) ρ̄_k δ_k, with ρ̄ = min(ρ, rho_max), c = min(ρ, c_max).
+    """v_t = V(s_t) + Σ_k γ^{k−t} (Π_{t≤i<k} c_i) ρ̄_k δ_k, ρ̄ = min(ρ, rho_max), c = min(ρ, c_max).
 
-    V-trace, IMPALA (arXiv 1802.01561, eq. 1); `delta` is the plain TD error. On-policy (ρ = 1) it is the
-    λ-return with λ = 1.
+    V-trace, IMPALA (arXiv 1802.01561, eq. 1); `delta` is the plain TD error. On-policy (ρ = 1) it
+    is the λ-return with λ = 1.
 
     >>> v, d = torch.zeros(1, 2), torch.ones(1, 2)
     >>> vtrace_value(v, d, d, torch.tensor([[False, True]]), torch.full((1, 2), 0.5)).tolist()
@@ -154,8 +155,8 @@ def vtrace_advantage(
 ) -> Float[Tensor, "n t"]:
     """R_{t+1} + γ v_{t+1} − V(s_t), where `target` holds the V-trace values v_t of the same rows.
 
-    IMPALA (arXiv 1802.01561, section 4.2), without its factor ρ, which is a coefficient. After an end the
-    next value is the critic's.
+    IMPALA (arXiv 1802.01561, section 4.2), without its factor ρ, which is a coefficient. After an
+    end the next value is the critic's.
 
     >>> one = torch.ones(1, 1)
     >>> vtrace_advantage(one, one, one.bool(), one, value=one, next_value=3 * one).item()

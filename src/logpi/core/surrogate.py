@@ -11,12 +11,12 @@ __all__ = ["surrogate"]
 def surrogate(
     logp: Float[Tensor, "n t"], coefficient: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
 ) -> Float[Tensor, ""]:
-    """A scalar whose gradient is −Σ weight · coefficient · ∇logp. Its value means nothing; do not plot it.
+    """A scalar whose gradient is −Σ weight · coefficient · ∇logp; its value means nothing.
 
         ∇J(θ) = E_data[ coefficient · ∇ log π_θ(action | state) ]
 
-    The common gradient coefficient is the unified paradigm of DeepSeekMath (arXiv 2402.03300, A.1, eq. 5).
-    The coefficient is detached here, and nowhere else.
+    The common gradient coefficient is the unified paradigm of DeepSeekMath (arXiv 2402.03300, A.1,
+    eq. 5). The coefficient is detached here, and nowhere else.
 
     >>> import torch
     >>> logp = torch.tensor([[-1.0, -2.0]], requires_grad=True)

@@ -8,10 +8,10 @@ proportional to a credit of 0.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 __all__ = ["Traits", "factory", "name_of", "traits", "traits_of"]
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """A function's name with its constants, the signals it reads, whether it scales with the credit."""
+    """A function's name with constants, the signals it reads, whether it scales with credit."""
 
     name: str
     reads: frozenset[str] = frozenset()
@@ -34,7 +34,7 @@ _TRAITS: WeakKeyDictionary[Callable[..., Any], Traits] = WeakKeyDictionary()
 
 
 def traits_of(function: Callable[..., Any]) -> Traits:
-    """The traits of a function; one that was never described has its name and reads nothing special.
+    """The traits of a function; one never described has its name and reads nothing special.
 
     >>> from logpi.core.coefficient import clipped_ratio
     >>> traits_of(clipped_ratio(low=0.2, high=0.28)).name
@@ -114,15 +114,20 @@ def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", repr(function))
 
 
-def _flat(values: Any) -> list[Any]:
-    return [x for v in values for x in (v if isinstance(v, tuple) else (v,))]
+def _flat(values: Iterable[object]) -> list[object]:
+    return [x for v in values for x in _items(v)]
+
+
+def _items(value: object) -> tuple[object, ...]:
+    return cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
 
 
 def _arguments(bound: inspect.BoundArguments) -> str:
     parts: list[str] = []
-    for name, value in bound.arguments.items():
+    known = cast("dict[str, object]", bound.arguments)
+    for name, value in known.items():
         if isinstance(value, tuple):
-            parts += [name_of(v) if callable(v) else repr(v) for v in value]
+            parts += [name_of(v) if callable(v) else repr(v) for v in _items(known[name])]
         elif callable(value):
             parts.append(name_of(value))
         else:

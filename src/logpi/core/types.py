@@ -1,4 +1,4 @@
-"""The types that every world, recipe and view shares: `Batch`, `Signals`, `Recipe` and the protocols.
+"""The types that every world, recipe and view shares: `Batch`, `Signals` and the protocols.
 
 Every world yields N rows of T decisions. Shapes are named once, here:
 
@@ -42,47 +42,42 @@ Data = Literal[
     "mixed-groups",
     "replay",
 ]
-"""Where the rows of a batch come from: given text (demonstrations, pairs), the initial policy (filtered), the current
-one (on-policy; groups of rows that share a start; mixed-groups: only groups whose rows differ in reward; +greedy: with
-one greedy rollout to compare against), or stored behaviour (replay)."""
+"""Where the rows of a batch come from.
+
+Given text (demonstrations, pairs), the initial policy (filtered), the current one (on-policy;
+groups of rows that share a start; mixed-groups: only groups whose rows differ in reward; +greedy:
+with one greedy rollout to compare against), or stored behaviour (replay).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """N rows of T decisions, as a `Source` draws them.
 
-    Raises `ShapeError` where a tensor has another shape than `mask`, or another kind of dtype than its name promises,
-    and `TrajectoryError` where a row's last decision is not marked as an `end`.
+    Raises `ShapeError` where a tensor has another shape than `mask`, or another kind of dtype than
+    its name promises, and `TrajectoryError` where a row's last decision is not marked as an `end`.
     """
 
     inputs: Any  # whatever this world's Policy.log_prob reads
     mask: Bool[Tensor, "n t"]  # True where the policy decided: only there may a coefficient land
     reward: Float[Tensor, "n t"]
-    discount: Float[
-        Tensor, "n t"
-    ]  # gamma; 0 where the episode TERMINATED after this decision; truncation keeps gamma
-    end: Bool[
-        Tensor, "n t"
-    ]  # True where a trajectory stops after this decision: terminated, truncated, or row end
+    # gamma; 0 where the episode TERMINATED after this decision; truncation keeps gamma
+    discount: Float[Tensor, "n t"]
+    # True where a trajectory stops after this decision: terminated, truncated, or row end
+    end: Bool[Tensor, "n t"]
     weight: Float[Tensor, " n"]  # sums to 1: 1/n when sampled, p(trajectory) when enumerated
-    logp_old: Float[Tensor, "n t"] | None = (
-        None  # behaviour policy, recorded when sampling (never recomputed)
-    )
-    logp_sampler: Float[Tensor, "n t"] | None = (
-        None  # the distribution drawn from, where top-k, top-p or min-p cut it
-    )
-    group: Int[Tensor, " n"] | None = (
-        None  # rows that share a prompt or start state; the two rows of a pair
-    )
-    scored: Bool[Tensor, "n t"] | None = (
-        None  # where a process reward was given: a reward of 0 is not "no reward"
-    )
-    baseline: Float[Tensor, " n"] | None = (
-        None  # the return of a greedy rollout from the same start
-    )
-    facts: Mapping[str, float] = field(
-        default_factory=dict
-    )  # what the source counted: missing rewards, lengths, ...
+    # behaviour policy, recorded when sampling (never recomputed)
+    logp_old: Float[Tensor, "n t"] | None = None
+    # the distribution drawn from, where top-k, top-p or min-p cut it
+    logp_sampler: Float[Tensor, "n t"] | None = None
+    # rows that share a prompt or start state; the two rows of a pair
+    group: Int[Tensor, " n"] | None = None
+    # where a process reward was given: a reward of 0 is not "no reward"
+    scored: Bool[Tensor, "n t"] | None = None
+    # the return of a greedy rollout from the same start
+    baseline: Float[Tensor, " n"] | None = None
+    # what the source counted: missing rewards, lengths, ...
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __post_init__(self) -> None:
         """Check shapes and dtypes; name the first that is wrong."""
@@ -131,14 +126,15 @@ def _check_ends(mask: Tensor, end: Tensor) -> None:
     wrong = (last_end < last_decision).nonzero()
     if len(wrong):
         raise TrajectoryError(
-            f"row {int(wrong[0])} has decisions after its last `end`. Mark the last decision of every row as an end: "
-            "its `discount` says whether the episode terminated there (0) or was only cut (gamma)."
+            f"row {int(wrong[0])} has decisions after its last `end`. Mark the last decision of "
+            "every row as an end: its `discount` says whether the episode terminated there (0) or "
+            "was only cut (gamma)."
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """The detached facts that credits and coefficients may read; one row each per row of the batch."""
+    """The detached facts that credits and coefficients may read, row for row of the batch."""
 
     mask: Bool[Tensor, "n t"]
     reward: Float[Tensor, "n t"]
@@ -159,9 +155,10 @@ class Signals:
 
     @classmethod
     def of(cls, batch: Batch, **known: Tensor | None) -> Signals:
-        """The facts of a batch, with whatever else is `known` about it (logp, logp_ref, value, ...)."""
-        shared = {f.name: getattr(batch, f.name) for f in fields(cls) if f.name in _SHARED}
-        return cls(**{**shared, **known})
+        """The facts of a batch, with what else is `known` about it (logp, logp_ref, value, ...)."""
+        facts: dict[str, Any] = {name: getattr(batch, name) for name in _SHARED}
+        facts.update(known)
+        return cls(**facts)
 
     def having(self, **known: Tensor | None) -> Signals:
         """The same facts with some added or replaced."""
@@ -169,19 +166,16 @@ class Signals:
 
     def take(self, rows: Int[Tensor, " k"]) -> Signals:
         """The facts of these rows, in this order."""
-        return type(self)(
-            **{
-                f.name: None if (x := getattr(self, f.name)) is None else x[rows]
-                for f in fields(self)
-            }
-        )
+        facts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: x[rows] for k, x in facts.items() if x is not None})
 
     def need(self, name: str) -> Tensor:
         """The signal called `name`; raises `ConfigError` if nobody supplied it."""
         value = getattr(self, name)
         if value is None:
             raise ConfigError(
-                f"this recipe reads `{name}`, which nobody supplied. {_SUPPLIERS.get(name, '')}".rstrip()
+                f"this recipe reads `{name}`, which nobody supplied. "
+                f"{_SUPPLIERS.get(name, '')}".rstrip()
             )
         return value
 
@@ -205,35 +199,49 @@ _SUPPLIERS = {
 class Credit(Protocol):
     """What each decision earned: read once per batch, on the whole batch."""
 
-    def __call__(self, s: Signals, /) -> Float[Tensor, "n t"]: ...
+    def __call__(self, s: Signals, /) -> Float[Tensor, "n t"]:
+        """One number per decision."""
+        ...
 
 
 @runtime_checkable
 class Coefficient(Protocol):
-    """How strongly each log-probability is pushed now: read at every gradient step, local to a row or a pair."""
+    """How strongly each log-probability is pushed now.
 
-    def __call__(self, s: Signals, /) -> Float[Tensor, "n t"]: ...
+    Read at every gradient step, and local to a row or a pair.
+    """
+
+    def __call__(self, s: Signals, /) -> Float[Tensor, "n t"]:
+        """One number per decision."""
+        ...
 
 
 @runtime_checkable
 class Aggregate(Protocol):
-    """The constant weight of each decision, from the mask and the row weights of the whole batch."""
+    """The constant weight of each decision, from mask and row weights of the whole batch."""
 
     def __call__(
         self, mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"], /
-    ) -> Float[Tensor, "n t"]: ...
+    ) -> Float[Tensor, "n t"]:
+        """One number per decision."""
+        ...
 
 
 @runtime_checkable
 class Regulariser(Protocol):
-    """A term to ascend that is a function of the policy's full entropy; its gradient flows, so it is no coefficient."""
+    """A term to ascend, of the full entropy; its gradient flows, so it is no coefficient."""
 
-    def __call__(self, entropy: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]: ...
+    def __call__(self, entropy: Float[Tensor, "n t"], /) -> Float[Tensor, "n t"]:
+        """One number per decision, with gradient."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some rows of a batch on their way through the policy: `logp` is live, so call backward before the next part."""
+    """Some rows of a batch on their way through the policy.
+
+    `logp` is live: call backward before asking for the next part.
+    """
 
     rows: Int[Tensor, " k"]
     logp: Float[Tensor, "k t"]
@@ -258,8 +266,8 @@ class Policy(Protocol):
     ) -> Iterator[Part]:
         """The rows that have a live decision, part by part, with gradient.
 
-        Rows with the same `unit` come in the same part. Exhaust the iterator: some gradients arrive only at its end.
-        Entries of `logp` where `live` is False are 0 and carry no gradient.
+        Rows with the same `unit` come in the same part. Exhaust the iterator: some gradients arrive
+        only at its end. Entries of `logp` where `live` is False are 0 and carry no gradient.
         """
         ...
 
@@ -270,7 +278,10 @@ class Policy(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """Where batches come from. All randomness is a function of (seed, iteration), so that resuming is exact."""
+    """Where batches come from.
+
+    All randomness is a function of (seed, iteration), so that resuming is exact.
+    """
 
     def draw(self, policy: Any, iteration: int) -> Batch:
         """The batch of this iteration."""
@@ -296,7 +307,7 @@ class Critic(Protocol):
     def loss(
         self, inputs: Any, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
     ) -> Float[Tensor, ""]:
-        """The weighted squared error, after its gradients were accumulated into the critic's parameters."""
+        """The weighted squared error; its gradients are added to the critic's parameters."""
         ...
 
     def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
