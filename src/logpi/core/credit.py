@@ -199,9 +199,8 @@ def group_relative(epsilon: float = 1e-4) -> Credit:
 def group_relative_steps(epsilon: float = 1e-4) -> Credit:
     """Each step's reward z-scored over all steps of the group, summed from the decision on.
 
-    GRPO with process supervision, DeepSeekMath (arXiv 2402.03300), section 4.1.3. A step's reward
-    stands at its last decision, where `scored` is True. Raises `GroupError` for a group with fewer
-    than two steps.
+    GRPO with process supervision, DeepSeekMath, section 4.1.3. A step's reward stands at its last
+    decision, where `scored` is True. Raises `GroupError` for a group with fewer than two steps.
 
     >>> import torch
     >>> from logpi.core.examples import signals
@@ -228,8 +227,7 @@ def group_relative_steps(epsilon: float = 1e-4) -> Credit:
 def group_centred(s: Signals) -> Float[Tensor, "n t"]:
     """R − mean over the rows that share a prompt. Dr. GRPO, arXiv 2503.20783, eq. 2.
 
-    Its mean is (G−1)/G of the exact gradient: same direction. Raises `GroupError` for a group of
-    one row.
+    Its mean is (G−1)/G of the exact gradient: same direction. Raises `GroupError` for one row.
 
     >>> from logpi.core.examples import signals
     >>> group_centred(signals()).tolist()
@@ -246,8 +244,7 @@ def leave_one_out(s: Signals) -> Float[Tensor, "n t"]:
 
         cᵢ = Rᵢ − (1/(G−1)) Σⱼ≠ᵢ Rⱼ = G/(G−1) · (Rᵢ − mean)
 
-    Unbiased for any G ≥ 2, because the baseline never sees row i. Raises `GroupError` for a group
-    of one row.
+    Unbiased for any G ≥ 2: the baseline never sees row i. Raises `GroupError` for one row.
 
     >>> from logpi.core.examples import signals
     >>> leave_one_out(signals()).tolist()
@@ -395,8 +392,7 @@ def _one_trajectory(s: Signals) -> None:
     if len(many):
         raise TrajectoryError(
             f"row {int(many[0])} holds {int(ends[int(many[0])])} trajectories, but this credit "
-            "compares whole trajectories: draw rows of one trajectory each, or take a credit such "
-            "as `gae` that reads streams."
+            "compares whole trajectories: draw one a row, or take `gae`, which reads streams."
         )
 
 

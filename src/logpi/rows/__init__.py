@@ -1,0 +1,1 @@
+"""The rows of the table, as factories whose keyword arguments are a method's hyper-parameters."""

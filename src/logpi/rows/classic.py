@@ -1,0 +1,154 @@
+"""Rows of the classic methods: REINFORCE, actor-critics, TRPO and PPO."""
+
+from __future__ import annotations
+
+from logpi.core.aggregate import per_token
+from logpi.core.coefficient import (
+    clipped_ratio,
+    dual_clipped_ratio,
+    importance,
+)
+from logpi.core.credit import (
+    action_value,
+    baselined_return,
+    gae,
+    reward_to_go,
+    td_error,
+    total_return,
+    vtrace,
+)
+from logpi.core.recipe import Recipe
+from logpi.rows.shared import bonus, from_start, with_penalty
+
+__all__ = [
+    "a2c",
+    "off_policy_ac",
+    "ppo",
+    "ppo_dual_clip",
+    "qac",
+    "reinforce",
+    "reinforce_baseline",
+    "reinforce_total",
+    "trpo",
+]
+
+
+def reinforce_total(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
+    """REINFORCE with the whole trajectory's return for every decision: no causality."""
+    credit = from_start(total_return, start_discounted)
+    return Recipe(
+        "on-policy",
+        credit,
+        regulariser=bonus(entropy),
+        paper="Williams 1992, Machine Learning 8, theorem 1",
+    )
+
+
+def reinforce(
+    *, baseline: float = 0.0, start_discounted: bool = False, entropy: float = 0.0
+) -> Recipe:
+    """REINFORCE with the reward-to-go: what came before a decision is not its merit."""
+    credit = from_start(reward_to_go(baseline), start_discounted)
+    return Recipe(
+        "on-policy",
+        credit,
+        regulariser=bonus(entropy),
+        paper="Williams 1992; Sutton & Barto 2018, section 13.3",
+    )
+
+
+def reinforce_baseline(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
+    """REINFORCE minus a learned value of the state, which leaves the mean unchanged."""
+    credit = from_start(baselined_return, start_discounted)
+    return Recipe(
+        "on-policy",
+        credit,
+        critic="v",
+        regulariser=bonus(entropy),
+        paper="Sutton & Barto 2018, eq. 13.11",
+    )
+
+
+def qac(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
+    """Actor-critic with a learned action value, fitted to the Sarsa target."""
+    credit = from_start(action_value, start_discounted)
+    return Recipe(
+        "on-policy",
+        credit,
+        critic="q",
+        regulariser=bonus(entropy),
+        paper="Sutton et al. 1999, theorem 2; Zhao 2025, algorithm 10.1",
+    )
+
+
+def a2c(*, lam: float = 0.0, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
+    """Advantage actor-critic: the TD error, or GAE where lam > 0."""
+    credit = from_start(gae(lam) if lam else td_error, start_discounted)
+    return Recipe(
+        "on-policy",
+        credit,
+        critic="v",
+        regulariser=bonus(entropy),
+        paper="Sutton & Barto 2018, section 13.5; A3C, arXiv 1602.01783",
+    )
+
+
+def off_policy_ac(*, rho_max: float | None = None, entropy: float = 0.0) -> Recipe:
+    """Actor-critic on replayed behaviour data; rho_max asks for V-trace targets, clipped there."""
+    credit = td_error if rho_max is None else vtrace(rho_max, rho_max)
+    return Recipe(
+        "replay",
+        credit,
+        importance,
+        critic="v",
+        regulariser=bonus(entropy),
+        paper="Degris et al. 2012, eq. 5; IMPALA, arXiv 1802.01561",
+    )
+
+
+def trpo(*, lam: float = 0.95) -> Recipe:
+    """Trust region policy optimisation: a natural step with a KL limit."""
+    return Recipe(
+        "on-policy",
+        gae(lam),
+        critic="v",
+        update="natural",
+        paper="TRPO, arXiv 1502.05477, App. C",
+    )
+
+
+def ppo(
+    *,
+    lam: float = 0.95,
+    low: float = 0.2,
+    high: float = 0.2,
+    cap: float | None = None,
+    beta: float = 0.0,
+    epochs: int = 4,
+    entropy: float = 0.0,
+) -> Recipe:
+    """Proximal policy optimisation; cap is the dual clip, beta the reference inside the reward."""
+    clipped = clipped_ratio(low, high) if cap is None else dual_clipped_ratio(low, high, cap)
+    return Recipe(
+        "on-policy",
+        with_penalty(gae(lam), beta),
+        clipped,
+        per_token,
+        critic="v",
+        epochs=epochs,
+        regulariser=bonus(entropy),
+        paper="PPO, arXiv 1707.06347, eq. 7; reward penalty: InstructGPT, arXiv 2203.02155, eq. 2",
+    )
+
+
+def ppo_dual_clip(*, lam: float = 0.95, cap: float = 3.0, epochs: int = 4) -> Recipe:
+    """PPO whose negative credits are cut as well where the ratio has run away."""
+    return Recipe(
+        "on-policy",
+        gae(lam),
+        dual_clipped_ratio(cap=cap),
+        per_token,
+        critic="v",
+        epochs=epochs,
+        paper="Dual-clip PPO, arXiv 1912.09729, eq. 5",
+    )
