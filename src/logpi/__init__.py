@@ -1,1 +1,56 @@
-"""logpi: reinforcement learning as one equation, in finite MDPs, Gymnasium and language models."""
+"""logpi: reinforcement learning as one equation, in finite MDPs, Gymnasium and language models.
+
+    ∇J(θ) = E_data[ coefficient · ∇ log π_θ(action | state) ]
+
+Names are imported when they are first used: `import logpi` loads neither torch nor transformers.
+
+>>> import logpi
+>>> logpi.RECIPES["dr_grpo"].data
+'groups'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logpi import core
+    from logpi.core.errors import LogpiError
+    from logpi.core.recipe import Recipe
+    from logpi.recipes import RECIPES, recipe
+    from logpi.run import Run, resume, train
+    from logpi.worlds.lm.world import LM
+
+__version__ = "0.1.0"
+
+__all__ = ["LM", "RECIPES", "LogpiError", "Recipe", "Run", "core", "recipe", "resume", "train"]
+
+_HOME = {
+    "LM": "logpi.worlds.lm.world",
+    "LogpiError": "logpi.core.errors",
+    "RECIPES": "logpi.recipes",
+    "Recipe": "logpi.core.recipe",
+    "Run": "logpi.run",
+    "recipe": "logpi.recipes",
+    "resume": "logpi.run",
+}
+_PACKAGES = ("core", "train")  # `logpi.train` is a package that can be called
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from the module that defines it."""
+    if name in _PACKAGES:
+        return import_module(f"logpi.{name}")
+    if name not in _HOME:
+        raise AttributeError(
+            f"module 'logpi' has no attribute {name!r}. It has: {', '.join(__all__)}."
+        )
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
