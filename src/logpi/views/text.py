@@ -55,7 +55,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """A short figure; `–` where nothing was assigned, which is not the same as 0.
 
     >>> number(None), number(0.0), number(-1.23456), number(float("nan")), number(12345.6)
-    ('–', '0', '-1.23', 'NaN', '1.23e+04')
+    ('–', '0', '-1.23', 'NaN', '12,346')
     """
     if value is None:
         return "–"
@@ -67,6 +67,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return "∞" if value > 0 else "-∞"
     if value == 0:
         return "0"
+    if 10**digits <= abs(value) < 1e7:
+        return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 
 

@@ -1,0 +1,210 @@
+"""Curves as plain geometry: what a template needs to draw an inline SVG, and what a hover reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Chart", "Tick", "charts", "smooth", "ticks"]
+
+WIDTH, HEIGHT = 320, 150
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 22
+MOST_POINTS = 400
+_MANY = 25  # points from which on single ones are no longer marked
+_WINDOW = 0.12  # the smoothing window's share of the run
+
+# Name, title, unit. What is not here is drawn too, further down and under its own name.
+TITLES = {
+    "reward": "Reward",
+    "heldout_accuracy": "Held-out accuracy",
+    "evaluate/accuracy": "Held-out accuracy",
+    "evaluate/reward": "Held-out reward",
+    "loss": "Loss",
+    "nll": "Negative log-likelihood (nats)",
+    "kl": "KL to the reference (nats)",
+    "entropy": "Entropy (nats)",
+    "length": "Length (tokens)",
+    "ratio": "Ratio",
+    "clipped": "Share clipped",
+    "critic_loss": "Critic's loss",
+    "margin": "Margin",
+    "accuracy": "Accuracy",
+    "lr": "Learning rate",
+    "grad_norm": "Gradient norm",
+    "skipped": "Share of decisions skipped",
+    "tokens_per_second": "Tokens per second",
+    "missing": "Rewards missing",
+}
+# The surrogate is left out on purpose: only its gradient means something.
+_ALWAYS = {"reward", "heldout_accuracy", "evaluate/accuracy", "evaluate/reward"}
+_EXACT = {"lr"}  # a schedule has no noise to smooth away
+_LEFT_OUT = {"iteration", "surrogate", "time", "seed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis."""
+
+    place: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One curve in a box of WIDTH × HEIGHT."""
+
+    name: str
+    title: str
+    path: str
+    smooth: str
+    dots: tuple[tuple[float, float], ...]
+    x: tuple[Tick, ...]
+    y: tuple[Tick, ...]
+    first: float
+    last: float
+    iterations: tuple[int, ...]
+    values: tuple[float, ...]
+    places: tuple[tuple[float, float], ...]
+    mean_of: int
+    main: bool
+
+
+def charts(metrics: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
+    """A chart for every metric that is a number at two iterations or more, the well-known ones first.
+
+    >>> [c.title for c in charts([{"iteration": 0, "reward": 0.0}, {"iteration": 1, "reward": 1.0}])]
+    ['Reward']
+    """
+    names = dict.fromkeys(name for entry in metrics for name in entry)
+    known = [name for name in TITLES if name in names]
+    others = [name for name in names if name not in TITLES and name not in _LEFT_OUT]
+    made = []
+    for name in known + others:
+        points = [(int(m["iteration"]), float(m[name])) for m in metrics if _drawable(m.get(name))]
+        if len(points) > 1 and _says_something(name, {y for _, y in points}):
+            made.append(_chart(name, points, main=name in TITLES))
+    return tuple(made)
+
+
+def _says_something(name: str, values: set[float]) -> bool:
+    if name in TITLES:
+        return values != {0.0} or name in _ALWAYS
+    return len(values) > 1
+
+
+def _drawable(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _chart(name: str, points: list[tuple[int, float]], *, main: bool) -> Chart:
+    first, last = points[0][1], points[-1][1]
+    thin, mean_of = _thinned(points)
+    xs, ys = [x for x, _ in thin], [y for _, y in thin]
+    marks = ticks(min(ys), max(ys))
+    low, high = min(marks[0], *ys), max(marks[-1], *ys)
+    x0, x1 = points[0][0], max(points[-1][0], points[0][0] + 1)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT)
+        up = (y - low) / ((high - low) or 1)
+        return round(across, 1), round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1)
+
+    places = [place(x, y) for x, y in zip(xs, ys, strict=True)]
+    smoothed = smooth(ys) if len(ys) >= _MANY and name not in _EXACT else []
+    return Chart(
+        name=name,
+        title=TITLES.get(name, name),
+        path=_path(places),
+        smooth=_path(place(x, y) for x, y in zip(xs, smoothed, strict=True)) if smoothed else "",
+        dots=tuple(places) if len(ys) < _MANY else (),
+        x=tuple(Tick(place(x, low)[0], f"{x:g}") for x in _whole_ticks(x0, x1)),
+        y=tuple(Tick(place(x0, y)[1], label) for y, label in zip(marks, _labels(marks), strict=True)),
+        first=first,
+        last=last,
+        iterations=tuple(xs),
+        values=tuple(ys),
+        places=tuple(places),
+        mean_of=mean_of,
+        main=main,
+    )
+
+
+def _thinned(points: list[tuple[int, float]]) -> tuple[list[tuple[int, float]], int]:
+    size = math.ceil(len(points) / MOST_POINTS)
+    if size == 1:
+        return points, 1
+    bins = [points[i : i + size] for i in range(0, len(points), size)]
+    return [(b[-1][0], sum(y for _, y in b) / len(b)) for b in bins], size
+
+
+def _path(places: Iterable[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """A line fitted around each point and read there: a centred mean inside, no flattening at the ends.
+
+    >>> smooth([2.0, 4.0]), [round(v, 6) for v in smooth([0.0, 3.0] * 20)[18:20]]
+    ([2.0, 4.0], [1.2, 1.8])
+    """
+    half = round(len(values) * _WINDOW / 2)
+    made = []
+    for i in range(len(values)):
+        start = max(0, i - half)
+        window = values[start : i + half + 1]
+        centre, mean = start + (len(window) - 1) / 2, sum(window) / len(window)
+        spread = sum((start + k - centre) ** 2 for k in range(len(window)))
+        slope = sum((start + k - centre) * v for k, v in enumerate(window)) / spread if spread else 0.0
+        made.append(mean + slope * (i - centre))
+    return made
+
+
+def ticks(low: float, high: float, most: int = 4) -> list[float]:
+    """Round numbers around [low, high], at most `most` steps apart.
+
+    >>> ticks(0.13, 0.91)
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    >>> ticks(3.0, 3.0)
+    [2.0, 3.0, 4.0]
+    """
+    if not high > low:
+        step = abs(low) or 1.0
+        step = 10.0 ** math.floor(math.log10(step))
+        return [low - step, low, low + step] if low else [0.0, 1.0]
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10, 20) if _span(low, high, m * power) <= most)
+    start = math.floor(low / step + 1e-9)
+    return [round((start + i) * step, 12) for i in range(_span(low, high, step) + 1)]
+
+
+def _span(low: float, high: float, step: float) -> int:
+    return math.ceil(high / step - 1e-9) - math.floor(low / step + 1e-9)
+
+
+def _whole_ticks(low: int, high: int) -> list[int]:
+    found = [round(t) for t in ticks(low, high) if low <= t <= high and t == round(t)]
+    return found or [low, high]
+
+
+def _labels(marks: Sequence[float]) -> list[str]:
+    """Labels of one axis, all in one notation.
+
+    >>> _labels([0.0, 1e-4, 2e-4]), _labels([0.0, 20000.0]), _labels([0.0, 0.25, 0.5])
+    (['0', '1e-4', '2e-4'], ['0', '20k'], ['0', '0.25', '0.5'])
+    """
+    largest = max(map(abs, marks))
+    if largest >= 1e6 or 0 < largest < 1e-2:
+        return [_scientific(m) for m in marks]
+    if largest >= 10_000:
+        return [f"{m / 1000:g}k" if m else "0" for m in marks]
+    return [f"{m:.6g}" for m in marks]
+
+
+def _scientific(value: float) -> str:
+    if value == 0:
+        return "0"
+    digits, _, power = f"{value:.3e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
