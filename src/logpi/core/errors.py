@@ -58,4 +58,12 @@ class RunError(LogpiError, RuntimeError):
 
 
 class NonFiniteError(LogpiError, ArithmeticError):
-    """A loss, reward or gradient is NaN or infinite; the optimizer has not moved."""
+    """A loss, reward or gradient is NaN or infinite; the optimizer has not moved.
+
+    `records` holds what is known of the rows, for the file that the run leaves behind.
+    """
+
+    def __init__(self, message: str) -> None:
+        """The message; whoever knows the rows adds their records."""
+        super().__init__(message)
+        self.records: list[dict[str, object]] = []

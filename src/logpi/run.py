@@ -1,0 +1,262 @@
+"""`train`, and the `Run` it returns: where recipe, world, loop and run directory are put together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from logpi.core.errors import ConfigError, NonFiniteError
+from logpi.core.recipe import Recipe
+from logpi.recipes import recipe as named_recipe
+from logpi.train.config import RunConfig, build_config, python_reward, validated
+from logpi.train.interrupt import Interrupt
+from logpi.train.loggers import open_loggers
+from logpi.train.loop import Trainer
+from logpi.train.progress import Progress
+from logpi.train.rundir import RunDirectory, read_config, read_metrics
+from logpi.worlds.lm.world import LM
+
+__all__ = ["Run", "Stopped", "train", "train_config"]
+
+
+class Stopped(Exception):  # noqa: N818  # not an error: somebody asked for it
+    """A signal ended the run after a checkpoint; `signal` is its name."""
+
+    def __init__(self, run: Run, signal: str) -> None:
+        """The run as it was left, and who asked."""
+        super().__init__(
+            f"{signal}: stopped after iteration {run.done}; go on with `logpi train --resume {run.directory}`."
+        )
+        self.run, self.signal = run, signal
+
+
+class Run:
+    """A run directory, finished or not: its metrics, its model, and how to measure it again.
+
+    >>> Run("runs/none").directory.as_posix()
+    'runs/none'
+    """
+
+    def __init__(self, directory: str | Path, *, world: LM | None = None) -> None:
+        """The run at `directory`; `world` if its reward is a Python function."""
+        self.directory = Path(directory)
+        self._world = world
+
+    @property
+    def config(self) -> RunConfig:
+        """What the run was told."""
+        return read_config(self.directory)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One mapping for each iteration, in order."""
+        return read_metrics(self.directory)
+
+    @property
+    def done(self) -> int:
+        """How many iterations are recorded."""
+        lines = self.metrics
+        return int(lines[-1]["iteration"]) if lines else 0
+
+    @property
+    def model_dir(self) -> Path:
+        """The trained model, as a Hugging Face folder."""
+        return self.directory / "model"
+
+    def evaluate(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:
+        """Held-out figures of the exported model: greedy, or `samples` sampled completions with pass@k.
+
+        Raises `ConfigError` where the run has no held-out data or no model yet.
+        """
+        config = self.config
+        world = self._world or world_of(config)
+        if world.eval_data is None:
+            raise ConfigError(
+                f"{self.directory} has no held-out data. Train with world.eval_data=..."
+            )
+        if not self.model_dir.is_dir():
+            raise ConfigError(
+                f"{self.directory} has no model yet: it stopped at iteration {self.done} of "
+                f"{config.iterations}. Go on with `logpi train --resume {self.directory}`."
+            )
+        with contextlib.ExitStack() as resources:
+            evaluator = world.evaluator(
+                recipe_of(config), self.model_dir, resources, seed=config.seed
+            )
+            return evaluator(examples=examples, samples=samples)
+
+
+def train(
+    *,
+    recipe: str | Mapping[str, Any],
+    world: LM | Mapping[str, Any],
+    iterations: int,
+    directory: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool | None = None,
+    **settings: Any,
+) -> Run:
+    """The finished run. `settings` are the other keys of `RunConfig`: seed, optim, log, evaluate, ...
+
+    `recipe="grpo"` takes the paper's settings, `{"name": "grpo", "beta": 0.0}` changes one. The run is
+    written to `directory` (runs/RECIPE by default), which must not exist unless `resume` is set.
+
+    Raises `LogpiError` where something given cannot be used, before anything is written, and `Stopped` where a
+    signal ended the run early.
+
+    >>> import tempfile
+    >>> import logpi
+    >>> world = logpi.LM(
+    ...     model="demo:arithmetic",
+    ...     data="demo:arithmetic/train",
+    ...     max_new_tokens=4,
+    ...     reward="numeric_match",
+    ...     prompts_per_batch=2,
+    ...     group_size=2,
+    ... )
+    >>> run = train(
+    ...     recipe="rloo",
+    ...     world=world,
+    ...     iterations=1,
+    ...     quiet=True,
+    ...     directory=tempfile.mkdtemp(),
+    ...     optim={"lr": 1e-3},
+    ... )
+    >>> run.metrics[-1]["iteration"]
+    1
+    """
+    if isinstance(world, Mapping):
+        world = validated(LM, {"kind": "lm", **world}, prefix="world.")
+    config = build_config(
+        {
+            "recipe": recipe if isinstance(recipe, str) else dict(recipe),
+            "world": world.model_dump(),
+            "iterations": iterations,
+            **settings,
+        }
+    )
+    return train_config(config, world=world, directory=directory, resume=resume, quiet=quiet)
+
+
+def world_of(config: RunConfig, *, reward: Any = None) -> LM:
+    """The world that a configuration describes; `reward` replaces a Python function that cannot be stored."""
+    told = dict(config.world)
+    if reward is not None:
+        told["reward"] = reward
+    elif name := python_reward(told.get("reward")):
+        raise ConfigError(
+            f"this run's reward was the Python function {name}, which no file can hold. Give it again: "
+            "`--reward file.py:function` on the command line, or the world with its reward from Python."
+        )
+    return validated(LM, told, prefix="world.", where="the configuration")
+
+
+def recipe_of(config: RunConfig) -> Recipe:
+    """The recipe that a configuration names, with its constants."""
+    constants = {key: value for key, value in config.recipe.items() if key != "name"}
+    return named_recipe(config.recipe_name, **constants)
+
+
+def train_config(
+    config: RunConfig,
+    *,
+    world: LM | None = None,
+    directory: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool | None = None,
+) -> Run:
+    """The finished run that a configuration describes; see `train`."""
+    recipe = recipe_of(config)
+    world = world or world_of(config)
+    with contextlib.ExitStack() as resources:
+        scratch = Path(resources.enter_context(tempfile.TemporaryDirectory()))
+        opened = world.open(config.recipe_name, recipe, seed=config.seed, scratch=scratch)
+        resources.callback(opened.close)
+        trainer = Trainer(config, recipe, opened)
+        if resume:
+            rundir = RunDirectory.resume(directory or config.directory or _unnamed(), config)
+        else:
+            rundir = RunDirectory.create(config, directory)
+        resources.enter_context(rundir)
+        _Session(trainer, rundir, quiet=quiet).run(resume=resume)
+        return Run(rundir.path, world=world)
+
+
+def _unnamed() -> Path:
+    raise ConfigError("which run to resume? Give its directory.")
+
+
+class _Session:
+    """One process's part of a run: the loop, with its records, checkpoints and signals."""
+
+    def __init__(self, trainer: Trainer, rundir: RunDirectory, *, quiet: bool | None) -> None:
+        self.trainer, self.rundir, self.quiet = trainer, rundir, quiet
+        self.config = rundir.config
+
+    def run(self, *, resume: bool) -> None:
+        config, trainer = self.config, self.trainer
+        if resume:
+            self._restore()
+        if not trainer.done and config.evaluate.every:
+            self.rundir.record(0, self._evaluate())
+        with (
+            Interrupt(quiet=bool(self.quiet)) as interrupt,
+            Progress(config.iterations, done=trainer.done, quiet=self.quiet) as progress,
+            open_loggers(config, self.rundir.path) as loggers,
+        ):
+            while trainer.done < config.iterations:
+                metrics = self._iterate()
+                self.rundir.record(trainer.done, metrics)
+                loggers.log(trainer.done, metrics)
+                progress.update(trainer.done, metrics)
+                if interrupt and trainer.done < config.iterations:
+                    self._checkpoint()
+                    raise Stopped(Run(self.rundir.path), str(interrupt.requested))
+                if self._reached(metrics):
+                    break
+                if config.checkpoint.every and trainer.done % config.checkpoint.every == 0:
+                    self._checkpoint()
+        self._checkpoint()
+        with self.rundir.exporting() as folder:
+            trainer.world.export(folder)
+
+    def _iterate(self) -> dict[str, float]:
+        config, trainer = self.config, self.trainer
+        log = config.log
+        due = log.decisions_every and trainer.done % log.decisions_every == 0
+        last = trainer.done + 1 == config.iterations
+        try:
+            outcome = trainer.iterate(records=log.decisions_rows if due or last else 0)
+        except NonFiniteError as error:
+            self._dump(error)
+            raise
+        self.rundir.record_decisions(outcome.decisions)
+        every = config.evaluate.every
+        if last or (every and trainer.done % every == 0):
+            outcome.metrics.update(self._evaluate())
+        return outcome.metrics
+
+    def _evaluate(self) -> dict[str, float]:
+        figures = self.trainer.world.evaluate(examples=self.config.evaluate.examples)
+        return {f"eval/{name}": value for name, value in figures.items()}
+
+    def _reached(self, metrics: Mapping[str, float]) -> bool:
+        target = self.config.evaluate.stop_at
+        return target is not None and metrics.get("eval/reward", float("-inf")) >= target
+
+    def _dump(self, error: NonFiniteError) -> None:
+        path = self.rundir.path / "nonfinite.jsonl"
+        path.write_text("".join(json.dumps(r) + "\n" for r in error.records), encoding="utf-8")
+
+    def _checkpoint(self) -> None:
+        trainer = self.trainer
+        self.rundir.save_checkpoint(trainer.done, trainer.tensors(), trainer.state())
+
+    def _restore(self) -> None:
+        found = self.rundir.load_checkpoint()
+        if found is not None:
+            self.trainer.restore(found.tensors, found.state)

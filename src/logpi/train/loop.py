@@ -1,0 +1,278 @@
+"""The only loop: draw, observe, credit, push, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from logpi.core.coefficient import truncated_importance
+from logpi.core.errors import NonFiniteError, RunError
+from logpi.core.recipe import Recipe
+from logpi.core.seeds import mix
+from logpi.core.types import Batch, Critic, Policy, Signals, Source
+from logpi.train.config import RunConfig
+from logpi.train.observe import advantage_figures, credited, kl_figures, observe
+from logpi.train.optimizer import (
+    load_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+    set_learning_rate,
+)
+from logpi.train.record import decision_records
+from logpi.train.schedule import learning_rate
+from logpi.train.update import Pushed, accumulate, adam_step, clipped, critic_step, minibatches
+
+__all__ = ["Outcome", "Trainer", "World"]
+
+
+@runtime_checkable
+class World(Protocol):
+    """A world at work, as the loop sees it."""
+
+    policy: Policy
+    source: Source
+    critic: Critic | None
+
+    def reference_log_prob(self, inputs: Any) -> Tensor:
+        """[n, t] log-probabilities under the frozen reference policy."""
+        ...
+
+    def describe(self, batch: Batch, row: int) -> dict[str, Any]:
+        """The texts of a row for the record."""
+        ...
+
+    def evaluate(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:
+        """Figures on held-out data; empty where there is none."""
+        ...
+
+    def export(self, folder: Path) -> Path:
+        """The trained policy as others load it."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one iteration left: its figures, and the records of the rows that were asked for."""
+
+    metrics: dict[str, float]
+    decisions: list[dict[str, Any]]
+
+
+class Trainer:
+    """One run in memory: policy, optimizers, and the iterations done."""
+
+    def __init__(self, config: RunConfig, recipe: Recipe, world: World) -> None:
+        """Make the optimizers; nothing has been drawn yet."""
+        self.config, self.recipe, self.world = config, recipe, world
+        self.done = 0
+        self.optimizer = make_optimizer(world.policy.named_parameters(), config.optim)
+        self.critic_optimizer = None
+        if world.critic is not None:
+            self.critic_optimizer = make_optimizer(
+                world.critic.named_parameters(), config.optim, lr=config.optim.critic_lr
+            )
+
+    def iterate(self, *, records: int = 0) -> Outcome:
+        """One turn of the loop, with the records of `records` rows.
+
+        Raises `NonFiniteError`, with the offending rows' records in `error.records`, before the
+        optimizer moves on anything that is NaN or infinite.
+        """
+        clock = time.perf_counter()
+        config, recipe, world, iteration = self.config, self.recipe, self.world, self.done
+        torch.manual_seed(mix(config.seed, iteration, 0x70))
+        batch = world.source.draw(world.policy, iteration)
+        drawn = time.perf_counter()
+        signals = observe(
+            batch, recipe, world.policy, reference=world.reference_log_prob, critic=world.critic
+        )
+        weight = recipe.aggregate(batch.mask, batch.weight)
+        try:
+            signals = credited(signals, recipe)
+            pushed, figures = self._learn(batch, signals, weight)
+        except NonFiniteError as error:
+            error.records = self._records(batch, signals, weight, None, rows=min(batch.rows, 64))
+            raise
+        self.done += 1
+        figures |= self._figures(batch, signals, weight, pushed)
+        figures |= {"seconds": time.perf_counter() - clock, "seconds_drawing": drawn - clock}
+        rows = min(batch.rows, records)
+        return Outcome(
+            {**batch.facts, **figures},
+            self._records(batch, signals, weight, pushed, rows=rows),
+        )
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that training changes, by part and name, for a checkpoint."""
+        parts = {
+            "policy": {n: p.detach() for n, p in self.world.policy.named_parameters()},
+            "optimizer": optimizer_tensors(self.optimizer),
+        }
+        if self.world.critic is not None and self.critic_optimizer is not None:
+            parts["critic"] = {n: p.detach() for n, p in self.world.critic.named_parameters()}
+            parts["critic_optimizer"] = optimizer_tensors(self.critic_optimizer)
+        return parts
+
+    def state(self) -> dict[str, Any]:
+        """What of the run is no tensor, as JSON. Random numbers follow from (seed, iteration)."""
+        return {"done": self.done, "source": self.world.source.state()}
+
+    def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+        """Go on from a checkpoint. Raises `RunError` where it is of another model."""
+        _copy(tensors["policy"], self.world.policy.named_parameters(), "policy")
+        load_optimizer(self.optimizer, tensors["optimizer"])
+        if self.world.critic is not None and self.critic_optimizer is not None:
+            _copy(tensors["critic"], self.world.critic.named_parameters(), "critic")
+            load_optimizer(self.critic_optimizer, tensors["critic_optimizer"])
+        self.done = int(state["done"])
+        self.world.source.restore(state["source"])
+
+    def _learn(
+        self, batch: Batch, signals: Signals, weight: Tensor
+    ) -> tuple[Pushed, dict[str, float]]:
+        config, recipe, world = self.config, self.recipe, self.world
+        assert signals.credit is not None
+        recipe = _corrected(recipe, batch)
+        live = recipe.live(signals.mask, signals.credit, weight)
+        rate = self._set_learning_rate()
+        whole = Pushed(torch.full_like(weight, torch.nan), torch.zeros_like(weight))
+        figures: dict[str, float] = {"learning_rate": rate}
+        for epoch in range(recipe.epochs):
+            seed = mix(config.seed, self.done, epoch)
+            parts = list(minibatches(signals, config.minibatches, seed=seed))
+            for rows in parts:
+                # The weights were fixed on the whole batch: a constant factor lets each part stand for it.
+                scale = len(parts)
+                pushed = accumulate(
+                    world.policy,
+                    batch.inputs,
+                    signals,
+                    weight * scale,
+                    recipe=recipe,
+                    live=live & rows[:, None],
+                )
+                figures |= adam_step(world.policy, self.optimizer, clip=config.optim.clip)
+                figures |= pushed.figures
+                whole.logp = torch.where(rows[:, None], pushed.logp, whole.logp)
+                whole.coefficient = torch.where(
+                    rows[:, None], pushed.coefficient, whole.coefficient
+                )
+                figures |= self._fit_critic(batch, signals, weight * scale * rows[:, None])
+        return whole, figures
+
+    def _set_learning_rate(self) -> float:
+        optim = self.config.optim
+        rate = learning_rate(
+            self.done,
+            self.config.iterations,
+            base=self.config.learning_rate,
+            warmup=optim.warmup,
+            decay=optim.decay,
+        )
+        set_learning_rate(self.optimizer, rate)
+        return rate
+
+    def _fit_critic(self, batch: Batch, signals: Signals, weight: Tensor) -> dict[str, float]:
+        critic, optimizer = self.world.critic, self.critic_optimizer
+        if critic is None or optimizer is None:
+            return {}
+        # value + credit is the target of every credit of a learned value: G_t for the baselined return,
+        # r + γV' for the TD error, the λ-return for GAE.
+        target = signals.need("value") + signals.need("credit")
+        return critic_step(critic, optimizer, batch.inputs, target, weight)
+
+    def _figures(
+        self, batch: Batch, signals: Signals, weight: Tensor, pushed: Pushed
+    ) -> dict[str, float]:
+        credit = signals.need("credit")
+        recipe = self.recipe
+        decisions = int(batch.mask.sum())
+        live = recipe.live(batch.mask, credit, weight)
+        figures = {
+            "rows": float(batch.rows),
+            "decisions": float(decisions),
+            "skipped": 1 - float(live.sum()) / max(decisions, 1),
+            "clipped": float(clipped(recipe, pushed.coefficient, credit, live).sum())
+            / max(decisions, 1),
+            "coefficient_norm": float((weight * pushed.coefficient).norm()),
+        }
+        if batch.logp_old is not None and "entropy" not in pushed.figures:
+            # −logp of what was sampled: an unbiased estimate of the entropy of a row, per decision.
+            nats = -torch.where(batch.mask, batch.logp_old, 0.0).sum()
+            figures["entropy"] = float(nats / max(decisions, 1))
+        if recipe.data == "demonstrations":
+            figures["nll"] = float(-(weight * pushed.logp.nan_to_num(0.0)).sum() / weight.sum())
+        if recipe.data == "pairs":
+            figures |= _pair_figures(signals, pushed)
+        return figures | kl_figures(signals, pushed.logp) | advantage_figures(signals, weight)
+
+    def _records(
+        self, batch: Batch, signals: Signals, weight: Tensor, pushed: Pushed | None, *, rows: int
+    ) -> list[dict[str, Any]]:
+        if not rows:
+            return []
+        if pushed is None:
+            nothing = torch.full_like(weight, torch.nan)
+            pushed = Pushed(nothing, nothing)
+        records = decision_records(
+            batch,
+            signals,
+            weight,
+            pushed=pushed,
+            recipe=self.recipe,
+            rows=list(range(rows)),
+            describe=self.world.describe,
+        )
+        return [{"iteration": self.done, **record} for record in records]
+
+
+def _pair_figures(signals: Signals, pushed: Pushed) -> dict[str, float]:
+    """How often the chosen row of a pair is already the likelier one, and by how many nats on average."""
+    from_reference = pushed.logp if signals.logp_ref is None else pushed.logp - signals.logp_ref
+    row = torch.where(signals.mask, from_reference.nan_to_num(0.0), 0.0).sum(1)
+    sign = signals.need("credit")[:, 0] if signals.mask.shape[1] else row
+    margins: dict[int, float] = {}
+    for group, value in zip(signals.need("group").tolist(), (sign * row).tolist(), strict=True):
+        margins[group] = margins.get(group, 0.0) + value
+    count = max(len(margins), 1)
+    return {
+        "margin": sum(margins.values()) / count,
+        "preferred": sum(m > 0 for m in margins.values()) / count,
+    }
+
+
+def _corrected(recipe: Recipe, batch: Batch) -> Recipe:
+    """The recipe, its coefficient times the kept mass where sampling was cut by top-k, top-p or min-p."""
+    if batch.logp_sampler is None:
+        return recipe
+    return replace(recipe, coefficient=truncated_importance(recipe.coefficient))
+
+
+def _copy(
+    stored: dict[str, Tensor], parameters: Iterable[tuple[str, Parameter]], what: str
+) -> None:
+    known = dict(parameters)
+    if wrong := sorted(set(stored) ^ set(known)):
+        raise RunError(
+            f"the checkpoint's {what} has other parameters than this one (`{wrong[0]}`, {len(wrong)} in all). "
+            "Resume with the model that the run began with."
+        )
+    with torch.no_grad():
+        for name, parameter in known.items():
+            if stored[name].shape != parameter.shape:
+                raise RunError(
+                    f"the checkpoint's `{name}` is {list(stored[name].shape)} but the {what}'s is "
+                    f"{list(parameter.shape)}. Resume with the model that the run began with."
+                )
+            parameter.copy_(stored[name])

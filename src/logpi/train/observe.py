@@ -1,0 +1,93 @@
+"""The detached facts of a batch: what credits and coefficients may read, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from logpi.core.errors import NonFiniteError
+from logpi.core.recipe import Recipe
+from logpi.core.traits import traits_of
+from logpi.core.types import Batch, Critic, Policy, Signals
+
+__all__ = ["credited", "observe"]
+
+
+def observe(
+    batch: Batch,
+    recipe: Recipe,
+    policy: Policy,
+    *,
+    reference: Callable[[Any], Tensor],
+    critic: Critic | None,
+) -> Signals:
+    """The signals of a batch: whatever the recipe reads, and nothing else is computed.
+
+    Log-probabilities recorded when sampling are never computed again: on the first step after
+    sampling the policy is the sampler, so `logp` is `logp_old`.
+    """
+    signals = Signals.of(batch)
+    if "logp" in traits_of(recipe.credit).reads:
+        known = batch.logp_old if recipe.data != "replay" else None
+        signals = signals.having(logp=policy.log_prob(batch.inputs) if known is None else known)
+    if "logp_ref" in recipe.reads:
+        signals = signals.having(logp_ref=reference(batch.inputs))
+    if recipe.critic == "v" and critic is not None:
+        value, next_value = critic.values(batch.inputs)
+        signals = signals.having(value=value, next_value=next_value)
+    return signals
+
+
+def credited(signals: Signals, recipe: Recipe) -> Signals:
+    """The signals with the recipe's credit; raises `NonFiniteError` where one is not finite."""
+    _check("reward", signals.reward, signals.mask)
+    credit = recipe.credit(signals)
+    _check("credit", credit, signals.mask)
+    return signals.having(credit=credit)
+
+
+def _check(name: str, x: Tensor, mask: Tensor) -> None:
+    bad = (mask & ~x.isfinite()).any(1).nonzero()[:, 0].tolist()
+    if bad:
+        raise NonFiniteError(
+            f"the {name} of rows {bad[:5]} is NaN or infinite, so the optimizer did not move. "
+            "The rows are in nonfinite.jsonl."
+        )
+
+
+def advantage_figures(signals: Signals, weight: Tensor) -> dict[str, float]:
+    """How well the critic explains the returns: 1 − Var(target − value) / Var(target), weighted."""
+    if signals.value is None or signals.credit is None:
+        return {}
+    target = signals.value + signals.credit
+    mass = weight.sum().clamp(min=1e-30)
+
+    def variance(x: Tensor) -> Tensor:
+        mean = (weight * x).sum() / mass
+        return (weight * (x - mean) ** 2).sum() / mass
+
+    spread = variance(target)
+    if not spread > 0:
+        return {}
+    return {"explained_variance": float(1 - variance(signals.credit) / spread)}
+
+
+def kl_figures(signals: Signals, logp: Tensor) -> dict[str, float]:
+    """KL to the reference and from the sampling policy, per decision, estimated by k3."""
+    seen = signals.mask & ~logp.isnan()
+    figures: dict[str, float] = {}
+    count = seen.sum().clamp(min=1)
+
+    def mean(x: Tensor) -> float:
+        return float(torch.where(seen, x, 0.0).sum() / count)
+
+    if signals.logp_ref is not None:
+        gap = signals.logp_ref - logp
+        figures["kl_reference"] = mean(torch.expm1(gap) - gap)
+    if signals.logp_old is not None:
+        gap = signals.logp_old - logp
+        figures["kl_old"] = mean(torch.expm1(-gap) + gap)
+    return figures

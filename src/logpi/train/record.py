@@ -1,0 +1,75 @@
+"""What decisions.jsonl says of a row: every decision's facts, null where never assigned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from logpi.core.recipe import Recipe
+from logpi.core.types import Batch, Signals
+from logpi.train.update import Pushed, clipped
+
+__all__ = ["decision_records", "numbers"]
+
+
+def decision_records(
+    batch: Batch,
+    signals: Signals,
+    weight: Tensor,
+    *,
+    pushed: Pushed,
+    recipe: Recipe,
+    rows: list[int],
+    describe: Callable[[Batch, int], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """One record per row of `rows`, as `logpi show` and the report read them.
+
+    `coefficient` is 0 where a decision was left out of the forward pass because it was known to be
+    0 (then `logp` is the one recorded when sampling, or null), and null where there was no
+    decision.
+    """
+    columns = {
+        "logp": pushed.logp.where(~pushed.logp.isnan(), _or_nan(signals.logp_old, pushed.logp)),
+        "logp_old": signals.logp_old,
+        "logp_sampler": signals.logp_sampler,
+        "logp_ref": signals.logp_ref,
+        "value": signals.value,
+        "rewards": signals.reward,
+        "credit": signals.credit,
+        "coefficient": pushed.coefficient,
+        "weight": weight,
+    }
+    credit = signals.credit if signals.credit is not None else pushed.coefficient
+    live = recipe.live(signals.mask, credit, weight)
+    columns["clipped"] = clipped(recipe, pushed.coefficient, credit, live)
+    records: list[dict[str, Any]] = []
+    for row in rows:
+        length = int(signals.mask[row].nonzero().max()) + 1 if signals.mask[row].any() else 0
+        mask = signals.mask[row, :length].tolist()
+        record = {"row": row, **describe(batch, row), "mask": mask}
+        record["group"] = None if signals.group is None else int(signals.group[row])
+        record["reward"] = float(signals.reward[row].sum())
+        for name, column in columns.items():
+            record[name] = None if column is None else numbers(column[row, :length], mask)
+        records.append(record)
+    return records
+
+
+def numbers(x: Tensor, mask: list[bool]) -> list[float | bool | None]:
+    """The values of a row as JSON has them: null where nothing was decided or the value is NaN.
+
+    >>> import torch
+    >>> numbers(torch.tensor([1.0, 0.0, float("nan")]), [True, True, True])
+    [1.0, 0.0, None]
+    """
+    return [
+        v if here and (isinstance(v, bool) or math.isfinite(v)) else None
+        for v, here in zip(x.tolist(), mask, strict=True)
+    ]
+
+
+def _or_nan(x: Tensor | None, like: Tensor) -> Tensor:
+    return like.new_full((), math.nan).expand(like.shape) if x is None else x

@@ -1,0 +1,96 @@
+"""`Evaluator`: how well a language model does on held-out data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from logpi.core.seeds import mix
+from logpi.worlds.lm.data import Example, encode
+from logpi.worlds.lm.decoding import Sampling, decode
+from logpi.worlds.lm.policy import LMPolicy
+from logpi.worlds.lm.rewards import Rewards
+from logpi.worlds.lm.source import completions_of
+
+__all__ = ["Evaluator"]
+
+Kind = Literal["prompts", "demonstrations", "pairs"]
+
+
+class Evaluator:
+    """Measures a policy on held-out examples: by the reward of what it writes, or by likelihood."""
+
+    def __init__(
+        self,
+        policy: LMPolicy,
+        examples: Sequence[Example],
+        *,
+        kind: Kind,
+        rewards: Rewards | None,
+        sampling: Sampling,
+        seed: int,
+    ) -> None:
+        """`kind` says which ids an example has, where no reward judges what is written."""
+        self._policy, self._examples, self._kind = policy, examples, kind
+        self._rewards, self._sampling, self._seed = rewards, sampling, seed
+
+    def __call__(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:
+        """Mean reward of greedy completions, or of `samples` sampled ones each, with pass@k.
+
+        `correct` is the share of completions with a reward above ½. Without a reward, the figure is
+        the mean negative log-likelihood of the held-out completions, in nats a token. Empty without
+        held-out data.
+        """
+        chosen = self._examples[:examples]
+        if not chosen:
+            return {}
+        if self._rewards is None:
+            return self._likelihood(chosen)
+        return self._reward(chosen, samples, self._rewards)
+
+    def _reward(
+        self, chosen: Sequence[Example], samples: int, rewards: Rewards
+    ) -> dict[str, float]:
+        lm, sampling = self._policy.lm, self._sampling
+        prompts = [encode(lm.tokenizer, e, kind="prompts", context=lm.context)[0] for e in chosen]
+        if samples == 1:
+            sampling = Sampling(
+                max_new_tokens=sampling.max_new_tokens, temperature=0.0, stop=sampling.stop
+            )
+        seed = mix(self._seed, 0xE7A1)
+        rollout = decode(lm, prompts, copies=samples, sampling=sampling, seed=seed)
+        of_row = [e for e in chosen for _ in range(samples)]
+        lengths = rollout.inputs.length.tolist()
+        columns = [
+            {**e.columns, "completion_tokens": n} for e, n in zip(of_row, lengths, strict=True)
+        ]
+        scores = rewards([e.prompt for e in of_row], list(rollout.text), columns)
+        length = float(rollout.inputs.length.float().mean())
+        return _figures(scores.reward, samples) | {"completion_tokens": length}
+
+    def _likelihood(self, chosen: Sequence[Example]) -> dict[str, float]:
+        lm = self._policy.lm
+        encoded = [encode(lm.tokenizer, e, kind=self._kind, context=lm.context) for e in chosen]
+        # Of a pair this is the chosen completion.
+        inputs = completions_of([e[0] for e in encoded], [e[1] for e in encoded], lm.pad)
+        logp = self._policy.log_prob(inputs)
+        nll = float(-logp[inputs.mask.to(logp.device)].mean())
+        return {"nll": nll, "examples": float(len(chosen))}
+
+
+def _figures(rewards: Sequence[Any], samples: int) -> dict[str, float]:
+    totals = [sum(r) if isinstance(r, list) else r for r in rewards]
+    known = [r for r in totals if r is not None]
+    figures = {
+        "examples": float(len(totals) // samples),
+        "missing": float(len(totals) - len(known)),
+    }
+    if not known:
+        return figures
+    figures["reward"] = sum(known) / len(known)
+    figures["correct"] = sum(r > 0.5 for r in known) / len(known)
+    if samples > 1:
+        groups = [totals[i : i + samples] for i in range(0, len(totals), samples)]
+        passed = [any(r is not None and r > 0.5 for r in group) for group in groups]
+        figures[f"pass@{samples}"] = sum(passed) / len(passed)
+    return figures

@@ -1,0 +1,320 @@
+"""`LM`: what a run in the language world is made of; `OpenLM`: the same with its model loaded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from logpi.core.errors import ConfigError
+from logpi.core.recipe import Recipe
+from logpi.core.seeds import mix
+from logpi.core.types import Batch, Critic, Source
+from logpi.worlds.lm.critic import ValueHead, ValueModel
+from logpi.worlds.lm.data import Example, encode, read
+from logpi.worlds.lm.decoding import Sampling
+from logpi.worlds.lm.demos import demo_data, demo_model
+from logpi.worlds.lm.evaluate import Evaluator, Kind
+from logpi.worlds.lm.inputs import Completions
+from logpi.worlds.lm.model import LanguageModel, load
+from logpi.worlds.lm.policy import LMPolicy
+from logpi.worlds.lm.rewards import Rewards
+from logpi.worlds.lm.source import (
+    DemonstrationSource,
+    PairSource,
+    SampledSource,
+)
+
+__all__ = ["LM", "OpenLM"]
+
+
+class LM(BaseModel):
+    """A language model, its data, and how completions are drawn and judged.
+
+    `group_size` completions are drawn for each of `prompts_per_batch` prompts; demonstrations and
+    pairs take `prompts_per_batch` examples at a time.
+
+    >>> LM(model="demo:arithmetic", data="demo:arithmetic/train", reward="exact_match").group_size
+    8
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    kind: Literal["lm"] = Field("lm", description="the language world")
+    model: str | Path = Field(description="a Hugging Face folder or hub name, or demo:NAME")
+    data: str | Path | list[dict[str, Any]] = Field(
+        description="JSONL, CSV or Parquet file, data set folder or hub name, demo:NAME/PART"
+    )
+    split: str = Field("train", description="which split of a data set")
+    reward: str | dict[str, Any] | list[Any] | Callable[..., Any] | None = Field(
+        None, description="a built-in reward's name, several, or (from Python) a function"
+    )
+    reward_weights: list[float] | None = Field(None, description="one weight for each reward")
+    reward_workers: int = Field(1, ge=1, description="processes that run the reward")
+    reward_timeout: float = Field(5.0, gt=0, description="seconds that one reward may take")
+    max_missing: float = Field(
+        0.1, ge=0, le=1, description="share of missing rewards that stops the run"
+    )
+    step_separator: str | None = Field(
+        None, description="where a completion's steps end, if steps are rewarded"
+    )
+    eval_data: str | Path | list[dict[str, Any]] | None = Field(
+        None, description="held-out data, like `data`"
+    )
+    eval_split: str = Field("train", description="which split of the held-out data set")
+    reference: str | Path | None = Field(
+        None, description="the reference policy; the initial model by default"
+    )
+    group_size: int = Field(8, ge=1, description="completions for each prompt")
+    prompts_per_batch: int = Field(
+        32, ge=1, description="prompts, demonstrations or pairs an iteration"
+    )
+    max_draws: int = Field(
+        4, ge=1, description="draws at most, where only groups that differ are kept"
+    )
+    max_new_tokens: int = Field(256, ge=1, description="the most tokens of a completion")
+    temperature: float = Field(1.0, gt=0, description="the policy is softmax(logits / temperature)")
+    top_k: int = Field(0, ge=0, description="sample among the k likeliest tokens; 0 for all")
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="sample among the likeliest tokens of this mass"
+    )
+    min_p: float = Field(
+        0.0, ge=0, lt=1, description="sample tokens of at least this share of the likeliest"
+    )
+    stop: tuple[str, ...] = Field((), description="texts that end a completion")
+    dtype: str = Field("float32", description="float32, bfloat16, float16, float64 or auto")
+    autocast: bool = Field(
+        False, description="train under bfloat16 autocast, keeping float32 weights"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    attention: str = Field(
+        "auto", description="sdpa, eager, flash_attention_2, ...; auto lets the model choose"
+    )
+    lora: dict[str, Any] | None = Field(
+        None, description="r, alpha, targets: train an adapter only"
+    )
+    critic: Literal["head", "model"] = Field(
+        "head", description="a head on the policy, or a model of its own"
+    )
+    token_budget: int = Field(
+        8192, ge=1, description="padded tokens of one forward pass in training"
+    )
+
+    @property
+    def sampling(self) -> Sampling:
+        """How completions are drawn."""
+        return Sampling(
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            stop=self.stop,
+        )
+
+    def check(self, name: str, recipe: Recipe) -> None:
+        """Raise `ConfigError` where this world cannot give the recipe what it needs."""
+        if recipe.data in ("groups", "mixed-groups") and self.group_size < 2:
+            raise ConfigError(
+                f"group_size is {self.group_size}, but `{name}` compares the completions of a "
+                f"prompt and needs at "
+                "least 2. Set world.group_size=8, or take a recipe without groups, such as "
+                "reinforce."
+            )
+        if recipe.data not in ("demonstrations", "pairs") and self.reward is None:
+            raise ConfigError(
+                f"`{name}` learns from rewards and the world has none. Give reward=... a "
+                f"function from Python, "
+                "--reward file.py:function on the command line, or the name of a built-in one, "
+                "such as numeric_match."
+            )
+        if recipe.data == "replay" or recipe.update == "natural" or recipe.critic == "q":
+            raise ConfigError(
+                f"`{name}` does not run in the language world, which has no replayed data, "
+                f"natural step or "
+                "action-value critic. Take ppo, grpo or another recipe that `logpi train --list` "
+                "shows."
+            )
+        if "scored" in recipe.reads and self.step_separator is None:
+            raise ConfigError(
+                f"`{name}` rewards the steps of a completion, but no step_separator says where a "
+                f"step ends. "
+                'Set world.step_separator="\\n" (or what your steps end with).'
+            )
+
+    def evaluator(
+        self, recipe: Recipe, model: str | Path, resources: contextlib.ExitStack, *, seed: int
+    ) -> Evaluator:
+        """What measures the model in a folder on this world's held-out data."""
+        lm = load(model, dtype=self.dtype, device=self.device, attention=self.attention)
+        policy = LMPolicy(lm, token_budget=self.token_budget, autocast=self.autocast)
+        rewards = _open_rewards(self, resources)
+        kind = _KINDS.get(recipe.data, "prompts")
+        return _open_evaluator(self, policy, kind, rewards, seed=seed)
+
+    def open(self, name: str, recipe: Recipe, *, seed: int, scratch: Path) -> OpenLM:
+        """This world with its model loaded and its data read; `scratch` holds a demo's model.
+
+        Raises `ConfigError`, `ModelError` or `DataError` where the pieces do not fit together.
+        """
+        self.check(name, recipe)
+        torch.manual_seed(mix(seed, 0xA11))
+        folder = _folder(self.model, scratch)
+        lm = load(
+            folder, dtype=self.dtype, device=self.device, attention=self.attention, lora=self.lora
+        )
+        return OpenLM(self, name, recipe, lm=lm, seed=seed, scratch=scratch)
+
+
+def _folder(model: str | Path, scratch: Path) -> str | Path:
+    if str(model).startswith("demo:"):
+        return demo_model(str(model), scratch)
+    return model
+
+
+def _rows(spec: Any) -> Any:
+    return demo_data(spec) if isinstance(spec, str) and spec.startswith("demo:") else spec
+
+
+def _open_rewards(config: LM, resources: contextlib.ExitStack) -> Rewards | None:
+    if config.reward is None:
+        return None
+    rewards = Rewards(
+        config.reward,
+        weights=config.reward_weights,
+        workers=config.reward_workers,
+        timeout=config.reward_timeout,
+        max_missing=config.max_missing,
+    )
+    resources.callback(rewards.close)
+    return rewards
+
+
+def _open_evaluator(
+    config: LM, policy: LMPolicy, kind: Kind, rewards: Rewards | None, *, seed: int
+) -> Evaluator:
+    kind = kind if rewards is None else "prompts"
+    held_out: Sequence[Example] = []
+    if config.eval_data is not None:
+        tokenizer, split = policy.lm.tokenizer, config.eval_split
+        held_out = read(_rows(config.eval_data), kind=kind, tokenizer=tokenizer, split=split)
+    return Evaluator(
+        policy, held_out, kind=kind, rewards=rewards, sampling=config.sampling, seed=seed
+    )
+
+
+_KINDS: dict[str, Kind] = {"demonstrations": "demonstrations", "pairs": "pairs"}
+_COMPARE = {"groups": "groups", "mixed-groups": "mixed-groups", "on-policy+greedy": "greedy"}
+
+
+class OpenLM:
+    """The language world at work: policy, source, reference policy, critic, evaluation, export."""
+
+    def __init__(
+        self, config: LM, name: str, recipe: Recipe, *, lm: LanguageModel, seed: int, scratch: Path
+    ) -> None:
+        """Read the data, start the reward's workers, and load what the recipe reads."""
+        self.config, self.recipe, self.lm = config, recipe, lm
+        self._scratch, self._seed = scratch, seed
+        self._resources = contextlib.ExitStack()
+        self.policy = LMPolicy(lm, token_budget=config.token_budget, autocast=config.autocast)
+        kind = _KINDS.get(recipe.data, "prompts")
+        self._examples = read(
+            _rows(config.data), kind=kind, tokenizer=lm.tokenizer, split=config.split
+        )
+        self.rewards = _open_rewards(config, self._resources)
+        wants_reference = "logp_ref" in recipe.reads or recipe.data == "filtered"
+        self._reference = self._open_reference() if wants_reference else None
+        self.source = self._open_source()
+        self.critic = self._open_critic()
+        self.evaluate = _open_evaluator(config, self.policy, kind, self.rewards, seed=seed)
+
+    def _open_reference(self) -> LMPolicy | None:
+        c = self.config
+        if c.reference is None and self.lm.adapted:
+            return None  # the policy with its adapter switched off
+        if c.reference is None:
+            lm = self.lm.frozen_copy()
+        else:
+            folder = _folder(c.reference, self._scratch)
+            lm = load(folder, dtype=c.dtype, device=c.device, attention=c.attention)
+            lm.model.requires_grad_(False)
+        return LMPolicy(lm, token_budget=c.token_budget, autocast=c.autocast)
+
+    def _open_source(self) -> Source:
+        c, lm, kind = self.config, self.lm, _KINDS.get(self.recipe.data, "prompts")
+        encoded = [encode(lm.tokenizer, e, kind=kind, context=lm.context) for e in self._examples]
+        if kind == "demonstrations":
+            return DemonstrationSource(
+                self._examples, encoded, rows=c.prompts_per_batch, seed=self._seed, pad=lm.pad
+            )
+        if kind == "pairs":
+            return PairSource(
+                self._examples, encoded, pairs=c.prompts_per_batch, seed=self._seed, pad=lm.pad
+            )
+        assert self.rewards is not None
+        return SampledSource(
+            self._examples,
+            [ids[0] for ids in encoded],
+            self.rewards,
+            sampling=c.sampling,
+            prompts_per_batch=c.prompts_per_batch,
+            group_size=c.group_size,
+            seed=self._seed,
+            compare=_COMPARE.get(self.recipe.data, "none"),
+            behaviour=self._behaviour(),
+            step_separator=c.step_separator,
+            max_draws=c.max_draws,
+        )
+
+    def _behaviour(self) -> LanguageModel | None:
+        if self.recipe.data != "filtered":
+            return None
+        if self._reference is None:
+            raise ConfigError(
+                "rft samples from the initial model, which an adapter shares with the policy. "
+                "Give reference=... a "
+                "second copy of the model, or take online_rft."
+            )
+        return self._reference.lm
+
+    def _open_critic(self) -> Critic | None:
+        if self.recipe.critic is None:
+            return None
+        return ValueHead(self.policy) if self.config.critic == "head" else ValueModel(self.policy)
+
+    def reference_log_prob(self, inputs: Completions) -> Tensor:
+        """[n, t] log-probabilities under the frozen reference policy."""
+        if self._reference is not None:
+            return self._reference.log_prob(inputs)
+        with self.lm.adapter_off():
+            return self.policy.log_prob(inputs)
+
+    def describe(self, batch: Batch, row: int) -> dict[str, Any]:
+        """The texts of a row, for the record: prompt, completion, and each decision's token."""
+        inputs: Completions = batch.inputs
+        tokenizer = self.lm.tokenizer
+        tokens = inputs.tokens[row, : int(inputs.length[row])].tolist()
+        prompt = inputs.prompts[int(inputs.prompt_of[row])].tolist()
+        return {
+            "prompt": tokenizer.decode(prompt),
+            "completion": tokenizer.decode(tokens, skip_special_tokens=True),
+            "actions": [tokenizer.decode([t]) for t in tokens],
+        }
+
+    def export(self, folder: Path) -> Path:
+        """The folder, now holding the trained model as Hugging Face loads it."""
+        return self.lm.save(folder)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What training changes, by name."""
+        return {name: p.detach() for name, p in self.lm.named_parameters()}
+
+    def close(self) -> None:
+        """End the reward's workers. May be called twice."""
+        self._resources.close()
