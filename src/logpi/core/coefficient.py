@@ -126,7 +126,7 @@ def clipped_importance(low: float = 1.0, high: float = 4.0) -> Coefficient:
 
 @factory(reads=("logp", "logp_old"), proportional=True, whole_row=True)
 def sequence_ratio(low: float = 3e-4, high: float = 4e-4) -> Coefficient:
-    """S A with s = exp(mean over the row of logp − logp_old), gated where PPO's clip would gate s.
+    """s A with s = exp(mean over the row of logp − logp_old), gated where PPO's clip would gate s.
 
     GSPO, arXiv 2507.18071, eq. 5–7.
 

@@ -10,7 +10,7 @@ __all__ = ["effective_sample_size", "entropy", "k1", "k2", "k3", "kl"]
 
 
 def k1(logp: Float[Tensor, "*s"], logp_ref: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """Logp − logp_ref: unbiased for KL(π‖π_ref) under samples of π, often negative. Schulman 2020.
+    """logp − logp_ref: unbiased for KL(π‖π_ref) under samples of π, often negative. Schulman 2020.
 
     >>> k1(torch.tensor([-1.0]), torch.tensor([-2.0])).tolist()
     [1.0]
@@ -28,7 +28,7 @@ def k2(logp: Float[Tensor, "*s"], logp_ref: Float[Tensor, "*s"]) -> Float[Tensor
 
 
 def k3(logp: Float[Tensor, "*s"], logp_ref: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """U − log u − 1 with u = π_ref/π: unbiased for KL(π‖π_ref) and never negative. Schulman 2020.
+    """u − log u − 1 with u = π_ref/π: unbiased for KL(π‖π_ref) and never negative. Schulman 2020.
 
     Unbiased as a *value*; as a loss its gradient is that of another divergence: see
     `toward_reference`.
