@@ -1,0 +1,295 @@
+"""Packed sequences: a prompt once, its completions attached to it, no padding outside attention.
+
+The positions of a micro-batch go through the trunk as one row [1, N]: first the *stems* (prompts that
+several rows continue), then the *branches* (those rows), then the *singles* (a prompt together with
+the one row that continues it). Norms and matrix products see no padding, and a prompt's keys and
+values are computed once, with gradient. Only attention has to know about it; transformers chooses a
+model's attention function by name, so this module registers one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedConfig
+
+from logpi.worlds.lm.packing import Group, Ids
+
+__all__ = ["Block", "Layout", "layout", "packed_attention", "supported", "using"]
+
+_NAME = "logpi_packed"
+_LAYERS = {"full_attention", "sliding_attention"}
+_FEWEST_ROWS = 4
+_MOST_PADDING = 0.2
+
+
+@dataclass(slots=True)
+class Block:
+    """Rows of like length at positions [start, stop) of the packed row, padded for attention alone."""
+
+    start: int
+    stop: int
+    length: Ids  # [rows]
+    offset: Ids  # [rows] the position that each row's first token has in its sequence
+    stem: Ids | None = None  # [rows] which stem a row continues; None where it stands alone
+    gather: Tensor | None = None  # [rows * width] into the block; None where rows are equally long
+    scatter: Tensor | None = None  # [stop - start] into [rows * width]
+    hole: Tensor | None = None  # what of [rows * width] is padding
+    stem_index: Tensor | None = None
+    masks: dict[Any, Tensor | None] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """The longest row."""
+        return int(self.length.max())
+
+    def to(self, device: torch.device) -> Block:
+        """The same block with the indices that its padding needs."""
+        if self.stem is not None:
+            self.stem_index = torch.from_numpy(self.stem).to(device)
+        if (self.length != self.width).any():
+            real = np.arange(self.width) < self.length[:, None]
+            gather = np.zeros(real.shape, np.int64)
+            gather[real] = np.arange(self.stop - self.start)
+            self.gather = torch.from_numpy(gather.ravel()).to(device)
+            self.scatter = torch.from_numpy(np.flatnonzero(real)).to(device)
+            self.hole = torch.from_numpy(np.flatnonzero(~real)).to(device)
+        return self
+
+    def pad(self, x: Tensor) -> Tensor:
+        """[rows, width, ...] from the packed [N, ...]."""
+        x = x[self.start : self.stop]
+        if self.gather is not None:
+            x = _Spread.apply(x, self.gather, self.scatter)
+        return x.reshape(len(self.length), self.width, *x.shape[1:])
+
+    def unpad(self, x: Tensor) -> Tensor:
+        """[stop - start, ...] from [rows, width, ...]."""
+        x = x.reshape(len(self.length) * self.width, *x.shape[2:])
+        if self.scatter is not None:
+            x = _Collect.apply(x, self.scatter, self.gather, self.hole)
+        return x
+
+    def mask(self, stems: Block | None, window: int | None, like: Tensor) -> Tensor | None:
+        """What is added to the scores [rows or 1, 1, width, keys]; None for plain causal attention."""
+        key = (window, like.dtype)
+        if key not in self.masks:
+            allowed = self._allowed(stems, window)
+            bias = None
+            if allowed is not None:
+                bias = torch.zeros(allowed.shape, dtype=like.dtype)
+                bias.masked_fill_(~torch.from_numpy(allowed), float("-inf"))
+                bias = bias[:, None].to(like.device)
+            self.masks[key] = bias
+        return self.masks[key]
+
+    def _allowed(self, stems: Block | None, window: int | None) -> np.ndarray | None:
+        if window is not None and int((self.offset + self.length).max()) <= window:
+            window = None
+        if self.stem is None and window is None:
+            return None
+        step = np.arange(self.width)
+        offset = self.offset[:, None] if (self.offset != self.offset[0]).any() else self.offset[:1, None]
+        query = key = offset + step
+        real = np.ones((1, 1), bool)
+        if self.stem is not None and stems is not None:
+            before = np.arange(stems.width)[None]
+            real = np.concatenate([before < offset, np.ones((len(offset), self.width), bool)], 1)
+            key = np.concatenate([np.broadcast_to(before, (len(offset), stems.width)), key], 1)
+        allowed = (key[:, None, :] <= query[:, :, None]) & real[:, None, :]
+        if window is not None:
+            allowed &= query[:, :, None] - key[:, None, :] < window
+        return allowed
+
+
+class _Spread(torch.autograd.Function):
+    """Rows of x into padded slots. A slot of padding holds some row of x; its gradient is dropped."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gather: Tensor, scatter: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(scatter)
+        return x.index_select(0, gather)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return g.index_select(0, ctx.saved_tensors[0]), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """Rows of x out of padded slots. The gradient of a slot of padding is 0."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, scatter: Tensor, gather: Tensor, hole: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(gather, hole)
+        return x.index_select(0, scatter)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        gather, hole = ctx.saved_tensors
+        return g.index_select(0, gather).index_fill_(0, hole, 0), None, None, None
+
+
+@dataclass(slots=True)
+class Layout:
+    """Where everything is in a packed row."""
+
+    ids: Tensor  # [1, N]
+    position_ids: Tensor  # [1, N]
+    stems: Block | None
+    blocks: list[Block]  # branches and singles
+    before: list[Ids]  # per row of the group: the packed positions whose hidden states decide its tokens
+
+    @property
+    def all_blocks(self) -> list[Block]:
+        """Every block, in the order of the packed row."""
+        return ([self.stems] if self.stems else []) + self.blocks
+
+
+def layout(group: Group, prompts: Sequence[Ids], device: torch.device) -> Layout:
+    """The packed form of a micro-batch: stems, branches by length, singles by length."""
+    uses: dict[int, int] = {}
+    for row in group:
+        uses[row.prompt] = uses.get(row.prompt, 0) + 1
+    shared = [p for p, times in uses.items() if times > 1]
+    build = _Builder()
+    if shared:
+        build.block([prompts[p] for p in shared], np.zeros(len(shared), np.int64))
+    stem_of = {p: i for i, p in enumerate(shared)}
+    stem_end = np.cumsum([len(prompts[p]) for p in shared]) - 1
+    before: list[Ids] = [np.empty(0, np.int64)] * len(group)
+    branches = [i for i, row in enumerate(group) if row.prompt in stem_of]
+    for i in branches:
+        before[i] = stem_end[[stem_of[group[i].prompt]]]
+    long = [i for i in branches if len(group[i].tokens) > 1]
+    for chosen in _by_length(long, [len(row.tokens) - 1 for row in group]):
+        stem = np.array([stem_of[group[i].prompt] for i in chosen])
+        offset = np.array([len(prompts[group[i].prompt]) for i in chosen])
+        spans = build.block([group[i].tokens[:-1] for i in chosen], offset, stem)
+        for i, span in zip(chosen, spans, strict=True):
+            before[i] = np.concatenate([before[i], span])
+    singles = [i for i, row in enumerate(group) if row.prompt not in stem_of]
+    whole = {i: np.concatenate([prompts[group[i].prompt], group[i].tokens[:-1]]) for i in singles}
+    for chosen in _by_length(singles, [len(whole.get(i, ())) for i in range(len(group))]):
+        spans = build.block([whole[i] for i in chosen], np.zeros(len(chosen), np.int64))
+        for i, span in zip(chosen, spans, strict=True):
+            before[i] = span[len(prompts[group[i].prompt]) - 1 :]
+    blocks = [block.to(device) for block in build.blocks]
+    ids, at = (torch.from_numpy(np.concatenate(x))[None].to(device) for x in (build.ids, build.at))
+    return Layout(ids, at, blocks[0] if shared else None, blocks[1 if shared else 0 :], before)
+
+
+@dataclass(slots=True)
+class _Builder:
+    ids: list[Ids] = field(default_factory=list)
+    at: list[Ids] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+
+    def block(self, rows: list[Ids], offset: Ids, stem: Ids | None = None) -> list[Ids]:
+        """Add a block; return where its rows lie in the packed row."""
+        start = self.blocks[-1].stop if self.blocks else 0
+        length = np.array([len(row) for row in rows])
+        ends = start + np.cumsum(length)
+        self.ids += rows
+        self.at += [o + np.arange(n) for o, n in zip(offset, length, strict=True)]
+        self.blocks.append(Block(start, int(ends[-1]), length, offset, stem))
+        return [np.arange(e - n, e) for e, n in zip(ends, length, strict=True)]
+
+
+def _by_length(rows: list[int], length: list[int]) -> Iterator[list[int]]:
+    """Runs of rows sorted by length, cut where padding would cost more than another call does."""
+    ordered = sorted(rows, key=lambda i: -length[i])
+    while ordered:
+        enough = (1 - _MOST_PADDING) * length[ordered[0]]
+        take = next((k for k, i in enumerate(ordered) if length[i] < enough), len(ordered))
+        take = max(take, min(_FEWEST_ROWS, len(ordered)))
+        yield ordered[:take]
+        ordered = ordered[take:]
+
+
+_current: ContextVar[Layout] = ContextVar("logpi_packed_layout")
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """[1, N, heads, d] attention outputs of a packed row, from queries, keys, values [1, heads, N, d]."""
+    packed = _current.get()
+    q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    stems, outputs, stem_keys = packed.stems, [], None
+    if stems is not None:
+        stem_keys = stems.pad(k), stems.pad(v)
+        mask = stems.mask(None, sliding_window, q)
+        outputs.append(stems.unpad(_attend((stems.pad(q), *stem_keys), mask, scale, softcap)))
+    for block in packed.blocks:
+        keys, values = block.pad(k), block.pad(v)
+        if block.stem_index is not None and stem_keys is not None:
+            keys, values = (
+                torch.cat([stem.index_select(0, block.stem_index), own], 1)
+                for stem, own in zip(stem_keys, (keys, values), strict=True)
+            )
+        mask = block.mask(stems, sliding_window, q)
+        outputs.append(block.unpad(_attend((block.pad(q), keys, values), mask, scale, softcap)))
+    return torch.cat(outputs)[None], None
+
+
+def _attend(
+    qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, scale: float, softcap: float | None
+) -> Tensor:
+    """[rows, width, heads, d] from queries, keys and values of that order; causal where mask is None."""
+    q, k, v = (x.transpose(1, 2) for x in qkv)
+    if softcap is None:
+        out = scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        )
+        return out.transpose(1, 2)
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    score = softcap * torch.tanh(q @ k.transpose(2, 3) * scale / softcap)
+    if mask is None:
+        causal = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).tril()
+        score = score.masked_fill(~causal, float("-inf"))
+    else:
+        score = score + mask
+    wide = score.dtype if score.dtype == torch.float64 else torch.float32
+    return (score.softmax(-1, dtype=wide).to(v.dtype) @ v).transpose(1, 2)
+
+
+AttentionInterface.register(_NAME, packed_attention)
+
+
+def supported(config: PreTrainedConfig) -> bool:
+    """Whether every layer of such a model is attention that `packed_attention` knows how to mask."""
+    layers = getattr(config.get_text_config(), "layer_types", None)
+    return layers is None or set(layers) <= _LAYERS
+
+
+@contextlib.contextmanager
+def using(packed: Layout, config: PreTrainedConfig) -> Iterator[None]:
+    """The model of this configuration attends as `packed` says, for as long as the context lasts."""
+    previous = config._attn_implementation
+    token = _current.set(packed)
+    config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = previous
+        _current.reset(token)
