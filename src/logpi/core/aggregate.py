@@ -54,7 +54,7 @@ def per_token(mask: Bool[Tensor, "n t"], weight: Float[Tensor, " n"]) -> Float[T
 def fixed_length(length: int) -> Aggregate:
     """w_i / length: the sum over a row divided by a constant, so that no length is favoured.
 
-    Dr. GRPO, arXiv 2503.20783, section 3.1; the constant is the most tokens a completion may have.
+    Dr. GRPO, arXiv 2503.20783, section 3; the constant is the most tokens a completion may have.
 
     >>> import torch
     >>> fixed_length(4)(

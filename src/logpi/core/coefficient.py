@@ -51,7 +51,7 @@ def plain(s: Signals) -> Float[Tensor, "n t"]:
 def importance(s: Signals) -> Float[Tensor, "n t"]:
     """ρ A: behaviour data under another policy; ρ is a number here, never differentiated.
 
-    Degris et al. 2012 (Off-PAC), eq. 5.
+    Off-PAC, Degris et al. 2012, arXiv 1205.4839, section 2.
 
     >>> import torch
     >>> from logpi.core.examples import signals
@@ -74,13 +74,13 @@ def clipped_ratio(low: float = 0.2, high: float = 0.2) -> Coefficient:
     >>> r = torch.tensor([[1.0, 1.3], [0.7, 1.0]])
     >>> a = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
     >>> clipped_ratio()(signals(credit=a, logp=r.log(), logp_old=torch.zeros(2, 2))).tolist()
-    [[1.0, 0.0], [-0.0, -1.0]]
+    [[1.0, 0.0], [0.0, -1.0]]
     """
 
     def coefficient(s: Signals) -> Tensor:
         credit, ratio = s.need("credit"), _ratio(s)
         too_far = torch.where(credit > 0, ratio > 1 + high, ratio < 1 - low)
-        return credit * ratio * ~too_far
+        return torch.where(too_far, 0.0, credit * ratio)
 
     return coefficient
 
@@ -94,12 +94,13 @@ def dual_clipped_ratio(low: float = 0.2, high: float = 0.2, cap: float = 3.0) ->
     >>> r = torch.tensor([[4.0, 2.0], [1.0, 1.0]])
     >>> s = signals(credit=-torch.ones(2, 2), logp=r.log(), logp_old=torch.zeros(2, 2))
     >>> dual_clipped_ratio()(s).tolist()
-    [[-0.0, -2.0], [-1.0, -1.0]]
+    [[0.0, -2.0], [-1.0, -1.0]]
     """
     clipped = clipped_ratio(low, high)
 
     def coefficient(s: Signals) -> Tensor:
-        return clipped(s) * ~((s.need("credit") < 0) & (_ratio(s) > cap))
+        runaway = (s.need("credit") < 0) & (_ratio(s) > cap)
+        return torch.where(runaway, 0.0, clipped(s))
 
     return coefficient
 
@@ -140,9 +141,9 @@ def sequence_ratio(low: float = 3e-4, high: float = 4e-4) -> Coefficient:
 
     def coefficient(s: Signals) -> Tensor:
         credit = s.need("credit")
-        ratio = _row_mean(s, s.need("logp") - s.need("logp_old")).exp()[:, None]
+        ratio = _finite_exp(_row_mean(s, s.need("logp") - s.need("logp_old")))[:, None]
         too_far = torch.where(credit > 0, ratio > 1 + high, ratio < 1 - low)
-        return credit * ratio * ~too_far
+        return torch.where(too_far, 0.0, credit * ratio)
 
     return coefficient
 
@@ -151,7 +152,7 @@ def sequence_ratio(low: float = 3e-4, high: float = 4e-4) -> Coefficient:
 def soft_gate(tau_positive: float = 1.0, tau_negative: float = 1.05) -> Coefficient:
     """A · 4σ(z)(1 − σ(z)) · ρ with z = τ (ρ − 1): a gate that closes smoothly.
 
-    SAPO, arXiv 2511.20347, eq. 6 and 8; τ is larger for negative credits.
+    SAPO, arXiv 2511.20347, eq. 5–6 differentiated; τ is larger for negative credits.
 
     >>> import torch
     >>> from logpi.core.examples import signals
@@ -162,8 +163,8 @@ def soft_gate(tau_positive: float = 1.0, tau_negative: float = 1.05) -> Coeffici
 
     def coefficient(s: Signals) -> Tensor:
         credit, ratio = s.need("credit"), _ratio(s)
-        gate = torch.sigmoid(torch.where(credit > 0, tau_positive, tau_negative) * (ratio - 1))
-        return credit * 4 * gate * (1 - gate) * ratio
+        z = torch.where(credit > 0, tau_positive, tau_negative) * (ratio - 1)
+        return credit * 4 * torch.sigmoid(z) * torch.sigmoid(-z) * ratio
 
     return coefficient
 
@@ -320,8 +321,8 @@ def truncated_importance(coefficient: Coefficient, cap: float = 2.0) -> Coeffici
     """
 
     def corrected(s: Signals) -> Tensor:
-        factor = (s.need("logp_old") - s.need("logp_sampler")).exp().clamp(max=cap)
-        return coefficient(s) * factor
+        gap = torch.where(s.mask, s.need("logp_old") - s.need("logp_sampler"), 0.0)
+        return coefficient(s) * gap.exp().clamp(max=cap)
 
     return corrected
 
@@ -344,7 +345,12 @@ def total(*terms: Coefficient) -> Coefficient:
 
 def _ratio(s: Signals) -> Tensor:
     gap = s.need("logp") - s.need("logp_old")
-    return torch.where(s.mask, gap, 0.0).exp()
+    return _finite_exp(torch.where(s.mask, gap, 0.0))
+
+
+def _finite_exp(x: Tensor) -> Tensor:
+    # Never inf: where the credit is 0 or the gate is shut, 0 · inf would be NaN.
+    return x.exp().clamp(max=torch.finfo(x.dtype).max)
 
 
 def _row_sum(s: Signals, x: Tensor) -> Tensor:

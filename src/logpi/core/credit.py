@@ -162,7 +162,7 @@ def vtrace(rho_max: float = 1.0, c_max: float = 1.0) -> Credit:
 
     def credit(s: Signals) -> Tensor:
         value, following = s.need("value"), s.need("next_value")
-        ratio = (s.need("logp") - s.need("logp_old")).exp()
+        ratio = torch.where(s.mask, s.need("logp") - s.need("logp_old"), 0.0).exp()
         target = vtrace_value(
             value, td_error(s), s.discount, s.end, ratio, rho_max=rho_max, c_max=c_max
         )
@@ -225,7 +225,7 @@ def group_relative_steps(epsilon: float = 1e-4) -> Credit:
 
 @traits(reads=("group",))
 def group_centred(s: Signals) -> Float[Tensor, "n t"]:
-    """R − mean over the rows that share a prompt. Dr. GRPO, arXiv 2503.20783, eq. 2.
+    """R − mean over the rows that share a prompt. Dr. GRPO, arXiv 2503.20783, sec. 3.
 
     Its mean is (G−1)/G of the exact gradient: same direction. Raises `GroupError` for one row.
 
@@ -279,7 +279,7 @@ def group_over_mean(s: Signals) -> Float[Tensor, "n t"]:
 
 @traits(reads=("baseline",))
 def above_greedy(s: Signals) -> Float[Tensor, "n t"]:
-    """R − R(greedy rollout from the same start). ReMax, arXiv 2310.10505, eq. 4.
+    """R − R(greedy rollout from the same start). ReMax, arXiv 2310.10505, algorithm 1.
 
     >>> import torch
     >>> from logpi.core.examples import signals
@@ -317,7 +317,7 @@ def preference_sign(s: Signals) -> Float[Tensor, "n t"]:
 
 @factory()
 def whitened(credit: Credit, epsilon: float = 1e-8) -> Credit:
-    """Another credit, z-scored over the batch's decisions: REINFORCE++, arXiv 2501.03262, eq. 9.
+    """Another credit, z-scored over the batch's decisions: REINFORCE++, arXiv 2501.03262, sec. 3.
 
     Decisions count by their row's weight. The statistics are those of the whole batch, so rows
     influence each other; where all credits are equal it is 0.
@@ -335,8 +335,8 @@ def whitened(credit: Credit, epsilon: float = 1e-8) -> Credit:
             return torch.zeros_like(x)
         mean = (weight * x).sum() / mass
         spread = ((weight * (x - mean) ** 2).sum() / mass).sqrt()
-        decided = x[s.mask]
-        if (decided == decided[0]).all():
+        counted = x[weight > 0]
+        if (counted == counted[0]).all():
             return torch.zeros_like(x)
         return torch.where(s.mask, (x - mean) / (spread + epsilon), 0.0)
 

@@ -105,7 +105,7 @@ def lambda_return(
 ) -> Float[Tensor, "n t"]:
     """G^λ_t = R_{t+1} + γ [(1−λ) V(s_{t+1}) + λ G^λ_{t+1}], and R_{t+1} + γ V(s_{t+1}) at an end.
 
-    Sutton & Barto, eq. 12.20. λ=0 is the one-step target, λ=1 the Monte Carlo return, bootstrapped
+    Sutton & Barto, eq. 12.18. λ=0 is the one-step target, λ=1 the Monte Carlo return, bootstrapped
     only where the trajectory was truncated.
 
     >>> r, g = torch.ones(1, 2), torch.tensor([[1.0, 0.0]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from logpi.core.aggregate import per_token
 from logpi.core.coefficient import (
+    clipped_importance,
     clipped_ratio,
     dual_clipped_ratio,
     importance,
@@ -94,15 +95,18 @@ def a2c(*, lam: float = 0.0, start_discounted: bool = False, entropy: float = 0.
 
 
 def off_policy_ac(*, rho_max: float | None = None, entropy: float = 0.0) -> Recipe:
-    """Actor-critic on replayed behaviour data; rho_max asks for V-trace targets, clipped there."""
-    credit = td_error if rho_max is None else vtrace(rho_max, rho_max)
+    """Actor-critic on replayed behaviour data; rho_max clips the ratio, here and in V-trace."""
+    credit, coefficient = td_error, importance
+    if rho_max is not None:  # IMPALA asks for c̄ ≤ ρ̄, and its ρ_s is the clipped ratio too
+        credit = vtrace(rho_max, min(1.0, rho_max))
+        coefficient = clipped_importance(1.0, rho_max - 1)
     return Recipe(
         "replay",
         credit,
-        importance,
+        coefficient,
         critic="v",
         regulariser=bonus(entropy),
-        paper="Degris et al. 2012, eq. 5; IMPALA, arXiv 1802.01561",
+        paper="Off-PAC, arXiv 1205.4839, section 2; IMPALA, arXiv 1802.01561, section 4.2",
     )
 
 
@@ -128,6 +132,7 @@ def ppo(
     entropy: float = 0.0,
 ) -> Recipe:
     """Proximal policy optimisation; cap is the dual clip, beta the reference inside the reward."""
+    # The paper takes 10 epochs on MuJoCo and 3 on Atari; RLHF's 4 are those of arXiv 2009.01325.
     clipped = clipped_ratio(low, high) if cap is None else dual_clipped_ratio(low, high, cap)
     return Recipe(
         "on-policy",

@@ -86,6 +86,7 @@ def ipo(*, beta: float = 0.1) -> Recipe:
 
 def simpo(*, beta: float = 2.0, gamma: float = 1.0) -> Recipe:
     """Simple preference optimisation: mean log-probabilities, a margin, no reference policy."""
+    # The paper searches both per model: these are its Llama-3-Base values.
     return Recipe(
         "pairs",
         preference_sign,

@@ -7,8 +7,10 @@ from logpi.core.coefficient import (
     clipped_importance,
     clipped_ratio,
     plain,
+    reference_k2,
     sequence_ratio,
     soft_gate,
+    total,
 )
 from logpi.core.credit import (
     above_greedy,
@@ -41,10 +43,11 @@ __all__ = [
 
 def remax(*, beta: float = 0.0) -> Recipe:
     """REINFORCE minus the reward of a greedy completion of the same prompt."""
+    # beta, here and in rloo, depends on the reward's scale: each paper sets one per task.
     return Recipe(
         "on-policy+greedy",
         with_penalty(above_greedy, beta),
-        paper="ReMax, arXiv 2310.10505, eq. 4",
+        paper="ReMax, arXiv 2310.10505, algorithm 1",
     )
 
 
@@ -72,10 +75,13 @@ def reinforce_pp(*, beta: float = 0.01, low: float = 0.2, high: float = 0.2) -> 
 
 def reinforce_pp_baseline(*, beta: float = 0.0, low: float = 0.2, high: float = 0.2) -> Recipe:
     """REINFORCE++ with the group's mean as baseline, whitened over the batch."""
+    # The reference stays out of the group's reward and enters through k2, the estimator whose
+    # gradient is that of the reverse KL.
+    clipped = clipped_ratio(low, high)
     return Recipe(
         "groups",
         whitened(group_centred),
-        with_pull(clipped_ratio(low, high), beta),
+        total(clipped, reference_k2(beta)) if beta else clipped,
         per_token,
         paper="REINFORCE++, arXiv 2501.03262, section 3",
     )
@@ -90,6 +96,7 @@ def grpo(
     entropy: float = 0.0,
 ) -> Recipe:
     """Group relative policy optimisation with one reward per completion."""
+    # The paper prints beta and one update per batch; the clip is PPO's, and it prints no epsilon.
     return Recipe(
         "groups",
         group_relative(),
@@ -116,16 +123,17 @@ def grpo_process(
 
 
 def dr_grpo(
-    *, length: int = 1024, beta: float = 0.0, low: float = 0.2, high: float = 0.2, epochs: int = 1
+    *, length: int = 3000, beta: float = 0.0, low: float = 0.2, high: float = 0.2, epochs: int = 1
 ) -> Recipe:
     """GRPO done right: no division by the spread, and a constant instead of the row's length."""
+    # Any constant gives the same direction; the paper's runs allow completions of 3000 tokens.
     return Recipe(
         "groups",
         group_centred,
         with_pull(clipped_ratio(low, high), beta),
         fixed_length(length),
         epochs=epochs,
-        paper="Dr. GRPO, arXiv 2503.20783, section 3.1",
+        paper="Dr. GRPO, arXiv 2503.20783, section 3",
     )
 
 
@@ -155,6 +163,8 @@ def gspo(*, low: float = 3e-4, high: float = 4e-4, beta: float = 0.0, epochs: in
 
 def cispo(*, low: float = 1.0, high: float = 4.0, beta: float = 0.0, epochs: int = 1) -> Recipe:
     """Clipped importance weights without a gate: every token keeps its gradient."""
+    # The paper has no lower bound and does not print its upper one; a weight of at most 5 is what
+    # ScaleRL (arXiv 2510.13786) settled on.
     return Recipe(
         "groups",
         group_relative(),
@@ -179,12 +189,13 @@ def sapo(
         with_pull(soft_gate(tau_positive, tau_negative), beta),
         per_sequence,
         epochs=epochs,
-        paper="SAPO, arXiv 2511.20347, eq. 6 and 8",
+        paper="SAPO, arXiv 2511.20347, eq. 5–6",
     )
 
 
 def max_rl() -> Recipe:
     """Maximum likelihood RL: the spread from the group's mean, divided by that mean."""
+    # The mean of rewards 0 and 1 is the share of correct rows. A group without any adds nothing.
     return Recipe(
         "groups",
         group_over_mean,
