@@ -1,0 +1,152 @@
+"""What a run shows while it runs: a live line in a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+__all__ = ["Reporter", "clock", "headline"]
+
+_EVERY = 5.0  # seconds between plain lines
+
+
+class Reporter:
+    """The progress of a run on `stream`: iteration, reward, KL, tokens/s, share skipped, time left.
+
+    In a terminal one live line; elsewhere a plain line about every five seconds, the first and the
+    last iteration always, without control characters. `quiet` shows nothing at all.
+
+    >>> import io
+    >>> with Reporter(2, stream=io.StringIO()) as reporter:
+    ...     reporter.update(1, {"reward": 0.5})
+    ...     print(reporter.stream.getvalue().split(" · ")[:2])
+    ['iteration 1/2', 'reward 0.500']
+    """
+
+    def __init__(
+        self,
+        iterations: int,
+        *,
+        done: int = 0,
+        title: str = "",
+        quiet: bool = False,
+        stream: TextIO | None = None,
+    ) -> None:
+        self.stream = sys.stdout if stream is None else stream
+        self._iterations, self._first, self._title, self._quiet = iterations, done, title, quiet
+        self._begin = time.monotonic()
+        self._last = -_EVERY
+        self._live: Progress | None = None
+        self._task = TaskID(0)
+        if not quiet and self.stream.isatty():
+            live = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}", markup=False),
+                console=Console(file=self.stream),
+                refresh_per_second=4,
+            )
+            self._task = live.add_task(
+                title or "train", total=iterations, completed=done, figures=""
+            )
+            self._live = live
+
+    def update(self, iteration: int, metrics: Mapping[str, Any]) -> None:
+        """Nothing; `iteration` iterations are done and these are the last one's figures."""
+        spent = time.monotonic() - self._begin
+        finished = max(1, iteration - self._first)
+        left = spent / finished * (self._iterations - iteration)
+        figures = headline(metrics)
+        if iteration < self._iterations:
+            figures = [*figures, f"{clock(left)} left"]
+        if self._live is not None:
+            self._live.update(self._task, completed=iteration, figures=" · ".join(figures))
+        elif not self._quiet and (iteration >= self._iterations or spent - self._last >= _EVERY):
+            self._last = spent
+            title = f"{self._title} " if self._title else ""
+            self._write(" · ".join([f"{title}iteration {iteration}/{self._iterations}", *figures]))
+
+    def say(self, text: str) -> None:
+        """Nothing; the text stands above the live line, or on a line of its own."""
+        if self._live is not None:
+            self._live.console.print(Text(text))
+        elif not self._quiet:
+            self._write(text)
+
+    def __enter__(self) -> Self:
+        """Itself, with the live line begun."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing; the last line stays."""
+        if self._live is not None:
+            self._live.stop()
+
+    def _write(self, text: str) -> None:
+        safe = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        self.stream.write(safe.encode(encoding, "replace").decode(encoding) + "\n")
+        self.stream.flush()
+
+
+def headline(metrics: Mapping[str, Any]) -> list[str]:
+    """The figures worth a look, as text: those of them that the metrics have.
+
+    >>> headline(
+    ...     {
+    ...         "reward": 0.25,
+    ...         "kl_reference": 0.001,
+    ...         "decisions": 500,
+    ...         "seconds": 0.5,
+    ...         "skipped": 0.4,
+    ...     }
+    ... )
+    ['reward 0.250', 'KL 0.0010', '1,000 tokens/s', '40% skipped']
+    """
+    shown: list[str] = []
+    for key, label, form in _FIGURES:
+        if isinstance(value := metrics.get(key), int | float):
+            shown.append(f"{label} {value:{form}}")
+    kl = metrics.get("kl_reference", metrics.get("kl_old"))
+    if isinstance(kl, int | float):
+        shown.append(f"KL {kl:.4f}")
+    decisions, seconds = metrics.get("decisions"), metrics.get("seconds")
+    if decisions and seconds:
+        shown.append(f"{decisions / seconds:,.0f} tokens/s")
+    if isinstance(skipped := metrics.get("skipped"), int | float):
+        shown.append(f"{skipped:.0%} skipped")
+    return shown
+
+
+_FIGURES = (
+    ("reward", "reward", ".3f"),
+    ("nll", "nll", ".4f"),
+    ("margin", "margin", ".3f"),
+    ("preferred", "preferred", ".0%"),
+)
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person reads it.
+
+    >>> clock(5), clock(65), clock(3700)
+    ('0:05', '1:05', '1:01:40')
+    """
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

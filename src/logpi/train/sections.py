@@ -1,0 +1,102 @@
+"""The sections of a configuration: optimizer, logging, checkpoints, evaluation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["DATA", "CheckpointConfig", "EvaluateConfig", "LogConfig", "OptimConfig"]
+
+DATA = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+"""How every configuration model behaves: frozen, without unknown keys, without NaN."""
+
+
+class OptimConfig(BaseModel):
+    """The optimizer: AdamW, its learning rate and how that changes."""
+
+    model_config = DATA
+
+    lr: float | None = Field(
+        default=None, ge=0, description="learning rate; unset: the recipe's published one"
+    )
+    critic_lr: float = Field(
+        default=9e-6, ge=0, description="the critic's learning rate, where there is one; constant"
+    )
+    betas: tuple[float, float] = Field(
+        default=(0.9, 0.999), description="decay of AdamW's two moments"
+    )
+    eps: float = Field(default=1e-8, gt=0, description="added to the root of AdamW's second moment")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="decoupled decay of every parameter, biases included"
+    )
+    warmup: int = Field(
+        default=0,
+        ge=0,
+        description="iterations over which the learning rate rises from 0, linearly",
+    )
+    decay: Literal["constant", "linear", "cosine"] = Field(
+        default="constant",
+        description="learning rate after the warm-up: kept, or brought to 0 at the last iteration",
+    )
+    clip: float | None = Field(
+        default=1.0, gt=0, description="largest norm of the whole gradient; null: no clipping"
+    )
+    critic_lr: float = Field(
+        default=1e-3, ge=0, description="learning rate of the critic, where the recipe has one"
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both must be at least 0 and below 1")
+        return betas
+
+
+class LogConfig(BaseModel):
+    """What is written down besides `metrics.jsonl`."""
+
+    model_config = DATA
+
+    tensorboard: bool = Field(
+        default=False, description="write TensorBoard event files into the run directory"
+    )
+    wandb: bool = Field(
+        default=False, description="send the metrics to Weights & Biases, if it is installed"
+    )
+    decisions_every: int = Field(
+        default=10, ge=0, description="iterations between records in decisions.jsonl; 0: none"
+    )
+    decisions_rows: int = Field(default=16, ge=1, description="rows that such a record holds")
+
+
+class CheckpointConfig(BaseModel):
+    """When the run can be resumed from."""
+
+    model_config = DATA
+
+    every: int = Field(
+        default=50,
+        ge=0,
+        description="iterations between checkpoints; 0: only at the end or on a signal",
+    )
+    keep: int = Field(
+        default=2, ge=2, description="newest checkpoints that stay on disk, at least two"
+    )
+
+
+class EvaluateConfig(BaseModel):
+    """When the policy is measured on held-out data."""
+
+    model_config = DATA
+
+    every: int = Field(
+        default=0, ge=0, description="iterations between evaluations; 0: only at the end"
+    )
+    examples: int | None = Field(
+        default=None, ge=1, description="held-out examples to use; unset: all of them"
+    )
+    stop_at: float | None = Field(
+        default=None, description="end the run once the held-out mean reward is this high"
+    )
