@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from logpi.core.errors import LogpiError
     from logpi.core.recipe import Recipe
     from logpi.recipes import RECIPES, recipe
-    from logpi.run import Run, resume, train
+    from logpi.run import Run, Stopped, train
     from logpi.worlds.lm.world import LM
 
 __version__ = "0.1.0"
 
-__all__ = ["LM", "RECIPES", "LogpiError", "Recipe", "Run", "core", "recipe", "resume", "train"]
+__all__ = ["LM", "RECIPES", "LogpiError", "Recipe", "Run", "Stopped", "core", "recipe", "train"]
 
 _HOME = {
     "LM": "logpi.worlds.lm.world",
@@ -32,8 +32,8 @@ _HOME = {
     "RECIPES": "logpi.recipes",
     "Recipe": "logpi.core.recipe",
     "Run": "logpi.run",
+    "Stopped": "logpi.run",
     "recipe": "logpi.recipes",
-    "resume": "logpi.run",
 }
 _PACKAGES = ("core", "train")  # `logpi.train` is a package that can be called
 
