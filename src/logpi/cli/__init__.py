@@ -1,4 +1,4 @@
-"""The command line. A command's own module, and with it torch, is imported only when that command runs."""
+"""The command line. A command's module, and with it torch, is imported when that command runs."""
 
 from logpi.cli.app import main
 

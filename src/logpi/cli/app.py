@@ -1,9 +1,9 @@
 """`main`: one command, one exit code.
 
-    0    done
-    1    the run failed: a reward, a gradient, a disk
-    2    bad input: nothing was started
-    130  interrupted (Ctrl-C); 143 terminated (SIGTERM). What was reached is in the run's newest checkpoint
+0    done
+1    the run failed: a reward, a gradient, a disk
+2    bad input: nothing was started
+130  interrupted (Ctrl-C), 143 terminated (SIGTERM): go on from the newest checkpoint
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from logpi.cli.parser import build, parse
 
@@ -24,8 +25,10 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of `logpi` with these arguments."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 still gets an answer
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal without UTF-8 still gets an answer
     given = parse(sys.argv[1:] if argv is None else argv)
     if given.command is None:
         build().print_help()

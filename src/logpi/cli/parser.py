@@ -1,4 +1,4 @@
-"""The commands' names, options and examples: all that `--help` needs, and nothing that is slow to import."""
+"""The commands' names, options and examples: all that `--help` needs, quick to import."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ COMMANDS = {
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **given: object) -> None:
         super().__init__(
-            **{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **given}  # type: ignore[arg-type] # a plain pass-through
+            **{
+                "allow_abbrev": False,
+                "formatter_class": argparse.RawDescriptionHelpFormatter,
+                **given,
+            }  # type: ignore[arg-type] # a plain pass-through
         )
 
     def error(self, message: str) -> NoReturn:
@@ -37,10 +41,14 @@ def build() -> argparse.ArgumentParser:
     """The parser of `logpi`, with every command."""
     parser = _Parser(
         prog="logpi",
-        description="Reinforcement learning as one equation: E[coefficient · ∇ log π(action | state)].",
-        epilog=_examples("train --list", "train grpo world.model=path/to/model world.data=train.jsonl "
-                         "--reward reward.py:score", "show demo", "report demo"),
-    )  # fmt: skip
+        description="Reinforcement learning as one equation: E[coefficient · ∇ log π].",
+        epilog=_examples(
+            "train --list",
+            "train grpo world.model=path/to/model world.data=train.jsonl --reward reward.py:score",
+            "show demo",
+            "report demo",
+        ),
+    )
     parser.add_argument("--version", action="version", version=f"logpi {version('logpi')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, describe in _COMMANDS.items():
@@ -61,14 +69,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = build()
     first = next((word for word in argv if not word.startswith("-")), None)
     if first is not None and first not in COMMANDS:
-        parser.error(f"there is no command `{first}`.{_near(first, COMMANDS)} Commands are {', '.join(COMMANDS)}")
+        parser.error(
+            f"there is no command `{first}`.{_near(first, COMMANDS)} "
+            f"Commands are {', '.join(COMMANDS)}"
+        )
     given, rest = parser.parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("-") or given.command != "train"]
     if unknown:
         command = _command(parser, given.command)
         options = [o for action in command._actions for o in action.option_strings]
         kind = "option" if unknown[0].startswith("-") else "argument"
-        command.error(f"there is no {kind} `{unknown[0]}` here.{_near(unknown[0].split('=')[0], options)}")
+        command.error(
+            f"there is no {kind} `{unknown[0]}` here.{_near(unknown[0].split('=')[0], options)}"
+        )
     if given.command == "train":
         given.words += rest
     return given
@@ -96,19 +109,34 @@ def _examples(*lines: str) -> str:
 
 def _train(p: argparse.ArgumentParser) -> None:
     p.usage = "logpi train RECIPE|PRESET|FILE.yaml [key=value ...] [options]"
-    p.add_argument("words", nargs="*", metavar="RECIPE|PRESET|FILE.yaml",
-                   help="what to train, then overrides such as optim.lr=1e-4 recipe.beta=0.0 iterations=100")  # fmt: skip
-    p.add_argument("--name", help="the run's name; it is written to runs/NAME (default: recipe, date and time)")
-    p.add_argument("--resume", nargs="?", const="", metavar="RUN",
-                   help="go on from a run's newest checkpoint: RUN, else --name, else the latest run")  # fmt: skip
-    p.add_argument("--reward", metavar="FILE.py:FUNCTION",
-                   help="a reward function (prompt, completion, **columns) -> float | None")  # fmt: skip
+    p.add_argument(
+        "words",
+        nargs="*",
+        metavar="RECIPE|PRESET|FILE.yaml",
+        help="what to train, then overrides such as optim.lr=1e-4 recipe.beta=0.0 iterations=100",
+    )
+    p.add_argument(
+        "--name",
+        help="the run's name; written to runs/NAME (default: the recipe's name, numbered)",
+    )
+    p.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="go on from a run's newest checkpoint: RUN, else --name, else the latest run",
+    )
+    _reward(p)
     p.add_argument("--list", action="store_true", help="list the presets and recipes, and stop")
-    p.add_argument("--dry-run", action="store_true", help="print the whole configuration as YAML, and stop")
-    p.add_argument("--quiet", action="store_true", help="no progress, only errors and the last line")
+    p.add_argument(
+        "--dry-run", action="store_true", help="print the whole configuration as YAML, and stop"
+    )
+    p.add_argument(
+        "--quiet", action="store_true", help="no progress, only errors and the last line"
+    )
     p.epilog = _examples(
         "train --list",
-        "train grpo world.model=path/to/model world.data=train.jsonl world.reward=exact_match iterations=200",
+        "train grpo world.model=path/to/model world.data=train.jsonl world.reward=exact_match",
         "train run.yaml optim.lr=1e-5 --name second --reward reward.py:score",
         "train --resume second iterations=400",
     )
@@ -116,9 +144,17 @@ def _train(p: argparse.ArgumentParser) -> None:
 
 def _evaluate(p: argparse.ArgumentParser) -> None:
     _run(p)
-    p.add_argument("--examples", type=_count, metavar="N", help="how many held-out examples (default: all)")
-    p.add_argument("--sample", type=_count, metavar="K", default=1,
-                   help="draw K completions each and report pass@1 … pass@K; 1 decodes greedily (default)")  # fmt: skip
+    p.add_argument(
+        "--examples", type=_count, metavar="N", help="how many held-out examples (default: all)"
+    )
+    p.add_argument(
+        "--sample",
+        type=_count,
+        metavar="K",
+        default=1,
+        help="draw K completions each and report pass@K; 1 decodes greedily (default)",
+    )
+    _reward(p)
     p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     p.epilog = _examples("evaluate demo", "evaluate runs/demo --examples 200 --sample 8 --json")
 
@@ -126,9 +162,13 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
 def _show(p: argparse.ArgumentParser) -> None:
     _run(p)
     p.add_argument("--iteration", type=int, metavar="I", help="default: the last one recorded")
-    p.add_argument("--row", type=int, metavar="R", help="default: the row that pushes the policy most")
+    p.add_argument(
+        "--row", type=int, metavar="R", help="default: the row that pushes the policy most"
+    )
     p.add_argument("--all", action="store_true", help="every recorded row of the iteration")
-    p.epilog = _examples("show demo", "show demo --iteration 20 --row 3", "show demo --all | less -R")
+    p.epilog = _examples(
+        "show demo", "show demo --iteration 20 --row 3", "show demo --all | less -R"
+    )
 
 
 def _report(p: argparse.ArgumentParser) -> None:
@@ -144,7 +184,9 @@ def _recipes(p: argparse.ArgumentParser) -> None:
 
 
 def _demo(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--quick", action="store_true", help="a few iterations, to see that everything works")
+    p.add_argument(
+        "--quick", action="store_true", help="a few iterations, to see that everything works"
+    )
     p.epilog = _examples("demo", "demo --quick")
 
 
@@ -152,10 +194,20 @@ def _run(p: argparse.ArgumentParser) -> None:
     p.add_argument("run", metavar="RUN", help="a run's folder, or its name below runs/")
 
 
+def _reward(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--reward",
+        metavar="FILE.py:FUNCTION",
+        help="a reward of your own: (prompt, completion, **columns) -> float | None",
+    )
+
+
 def _count(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count: give a whole number of at least 1")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a count: give a whole number of at least 1"
+        )
     return number
 
 

@@ -22,5 +22,10 @@ def run(given: Namespace) -> int:
         return 0
     show(record, [max(rows, key=lambda row: row.effort)], to)
     if len(rows) > 1:
-        to.print(Text(f"{len(rows)} rows are recorded here: --row R shows another, --all shows each.", style="dim"))
+        to.print(
+            Text(
+                f"{len(rows)} rows are recorded here: --row R shows another, --all shows each.",
+                style="dim",
+            )
+        )
     return 0

@@ -1,4 +1,4 @@
-"""One diverging scale: blue pushes a token's log-probability up, vermilion pushes it down, no colour is zero."""
+"""One diverging scale: blue pushes a log-probability up, vermilion down, no colour is zero."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ Colour = tuple[int, int, int]
 # Blue and vermilion stay apart for every common kind of colour blindness; red and green do not.
 BLUE: Colour = (20, 90, 190)
 VERMILION: Colour = (190, 60, 10)
-GREY: Colour = (104, 104, 104)  # white text on it has contrast 5.5, on a light and on a dark terminal
+GREY: Colour = (
+    104,
+    104,
+    104,
+)  # white text on it has contrast 5.5, on a light and on a dark terminal
 
 PALETTE: dict[str, dict[str, Colour]] = {
     "light": {"up": (38, 104, 190), "down": (204, 82, 28), "other": (92, 96, 102)},
@@ -30,7 +34,7 @@ def scale_of(values: Iterable[float | None]) -> float:
 
 
 def strength(value: float | None, scale: float) -> float:
-    """How full the colour is, from 0 to 1, on a square-root scale so that weak tokens remain visible.
+    """How full the colour is, 0 to 1, on a square-root scale so that weak tokens remain visible.
 
     >>> strength(0.25, 1.0), strength(None, 1.0), strength(-9.0, 1.0)
     (0.5, 0.0, 1.0)

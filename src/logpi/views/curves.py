@@ -15,31 +15,30 @@ MOST_POINTS = 400
 _MANY = 25  # points from which on single ones are no longer marked
 _WINDOW = 0.12  # the smoothing window's share of the run
 
-# Name, title, unit. What is not here is drawn too, further down and under its own name.
+# Name and title, in the order of drawing. What is not here is drawn further down, by its name.
 TITLES = {
     "reward": "Reward",
-    "heldout_accuracy": "Held-out accuracy",
-    "evaluate/accuracy": "Held-out accuracy",
-    "evaluate/reward": "Held-out reward",
-    "loss": "Loss",
-    "nll": "Negative log-likelihood (nats)",
-    "kl": "KL to the reference (nats)",
+    "eval/correct": "Held-out share correct",
+    "eval/reward": "Held-out reward",
+    "eval/nll": "Held-out nats a token",
+    "nll": "Nats a token",
+    "margin": "Margin of the chosen (nats)",
+    "preferred": "Share of pairs preferred",
+    "kl_reference": "KL to the reference (nats)",
     "entropy": "Entropy (nats)",
-    "length": "Length (tokens)",
-    "ratio": "Ratio",
+    "completion_tokens": "Tokens a completion",
     "clipped": "Share clipped",
     "critic_loss": "Critic's loss",
-    "margin": "Margin",
-    "accuracy": "Accuracy",
-    "lr": "Learning rate",
-    "grad_norm": "Gradient norm",
+    "explained_variance": "Critic's explained variance",
+    "learning_rate": "Learning rate",
+    "gradient_norm": "Gradient norm",
     "skipped": "Share of decisions skipped",
     "tokens_per_second": "Tokens per second",
     "missing": "Rewards missing",
 }
 # The surrogate is left out on purpose: only its gradient means something.
-_ALWAYS = {"reward", "heldout_accuracy", "evaluate/accuracy", "evaluate/reward"}
-_EXACT = {"lr"}  # a schedule has no noise to smooth away
+_ALWAYS = {"reward", "eval/correct", "eval/reward"}
+_EXACT = {"learning_rate"}  # a schedule has no noise to smooth away
 _LEFT_OUT = {"iteration", "surrogate", "time", "seed"}
 
 
@@ -72,9 +71,12 @@ class Chart:
 
 
 def charts(metrics: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
-    """A chart for every metric that is a number at two iterations or more, the well-known ones first.
+    """A chart for every metric that is a number at two iterations, the well-known ones first.
 
-    >>> [c.title for c in charts([{"iteration": 0, "reward": 0.0}, {"iteration": 1, "reward": 1.0}])]
+    >>> [
+    ...     c.title
+    ...     for c in charts([{"iteration": 0, "reward": 0.0}, {"iteration": 1, "reward": 1.0}])
+    ... ]
     ['Reward']
     """
     names = dict.fromkeys(name for entry in metrics for name in entry)
@@ -120,7 +122,9 @@ def _chart(name: str, points: list[tuple[int, float]], *, main: bool) -> Chart:
         smooth=_path(place(x, y) for x, y in zip(xs, smoothed, strict=True)) if smoothed else "",
         dots=tuple(places) if len(ys) < _MANY else (),
         x=tuple(Tick(place(x, low)[0], f"{x:g}") for x in _whole_ticks(x0, x1)),
-        y=tuple(Tick(place(x0, y)[1], label) for y, label in zip(marks, _labels(marks), strict=True)),
+        y=tuple(
+            Tick(place(x0, y)[1], label) for y, label in zip(marks, _labels(marks), strict=True)
+        ),
         first=first,
         last=last,
         iterations=tuple(xs),
@@ -144,7 +148,7 @@ def _path(places: Iterable[tuple[float, float]]) -> str:
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """A line fitted around each point and read there: a centred mean inside, no flattening at the ends.
+    """A line fitted around each point, read there: a mean inside, not flattened at the ends.
 
     >>> smooth([2.0, 4.0]), [round(v, 6) for v in smooth([0.0, 3.0] * 20)[18:20]]
     ([2.0, 4.0], [1.2, 1.8])
@@ -156,7 +160,9 @@ def smooth(values: Sequence[float]) -> list[float]:
         window = values[start : i + half + 1]
         centre, mean = start + (len(window) - 1) / 2, sum(window) / len(window)
         spread = sum((start + k - centre) ** 2 for k in range(len(window)))
-        slope = sum((start + k - centre) * v for k, v in enumerate(window)) / spread if spread else 0.0
+        slope = (
+            sum((start + k - centre) * v for k, v in enumerate(window)) / spread if spread else 0.0
+        )
         made.append(mean + slope * (i - centre))
     return made
 

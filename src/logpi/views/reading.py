@@ -1,6 +1,6 @@
-"""What a run directory says: `config.yaml`, `env.json`, `metrics.jsonl` and `decisions.jsonl`, and nothing else.
+"""What a run directory says: config.yaml, env.json, metrics.jsonl, decisions.jsonl; no more.
 
-A run that was interrupted, or is still going, leaves a torn last line. It is skipped and noted, never an error.
+A run that was interrupted, or is still going, leaves a torn last line: skipped and noted, no error.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Row:
 
     @property
     def effort(self) -> float:
-        """The sum of |weight · coefficient| over its decisions: its share of the gradient's sum of magnitudes."""
+        """The sum of |weight · coefficient| over its decisions."""
         pushes = (d.push if d.push is not None else d.coefficient for d in self.decisions)
         return sum(abs(p) for p in pushes if p is not None and math.isfinite(p))
 
@@ -111,7 +111,7 @@ class Record:
 def find(run: str | Path, root: str | Path = "runs") -> Path:
     """The directory of a run, given as a path or as a name below `root`.
 
-    Raises RunError, naming the nearest run there is, where it does not exist or is no run directory.
+    Raises RunError, naming the nearest run there is, where it does not exist or is no run.
     """
     given = Path(run)
     for path in (given, Path(root) / given):
@@ -122,7 +122,9 @@ def find(run: str | Path, root: str | Path = "runs") -> Path:
             f"`{given}` is a folder but no run: it holds none of {', '.join(_FILES)}. "
             "Give the folder that `logpi train` wrote, for example runs/<name>."
         )
-    known = sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if Path(root).is_dir() else []
+    known = (
+        sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if Path(root).is_dir() else []
+    )
     near = difflib.get_close_matches(given.name, known, n=1, cutoff=0.5)
     if near:
         hint = f"Did you mean `{near[0]}`?"
@@ -134,7 +136,7 @@ def find(run: str | Path, root: str | Path = "runs") -> Path:
 
 
 def read(directory: str | Path) -> Record:
-    """All that the run directory says, with a note for each thing that is missing or could not be read.
+    """All that the run directory says, with a note for each thing missing or unreadable.
 
     Raises RunError where the directory is not a run.
     """
@@ -142,8 +144,14 @@ def read(directory: str | Path) -> Record:
     metrics: dict[int, dict[str, Any]] = {}
     for entry in _lines(path / "metrics.jsonl", notes):
         if isinstance(entry.get("iteration"), int):
-            metrics[entry["iteration"]] = entry  # a resumed run may say an iteration twice: the last one holds
-    rows = {(r.iteration, r.row): r for e in _lines(path / "decisions.jsonl", notes) if (r := _row(e, notes))}
+            metrics[entry["iteration"]] = _with_speed(
+                entry
+            )  # a resumed run may say an iteration twice: the last one holds
+    rows = {
+        (r.iteration, r.row): r
+        for e in _lines(path / "decisions.jsonl", notes)
+        if (r := _row(e, notes))
+    }
     return Record(
         directory=path,
         config=_mapping(path / "config.yaml", notes),
@@ -152,6 +160,13 @@ def read(directory: str | Path) -> Record:
         rows=tuple(rows[key] for key in sorted(rows)),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _with_speed(entry: dict[str, Any]) -> dict[str, Any]:
+    decisions, seconds = entry.get("decisions"), entry.get("seconds")
+    if "tokens_per_second" in entry or not decisions or not seconds:
+        return entry
+    return {**entry, "tokens_per_second": decisions / seconds}
 
 
 def _mapping(path: Path, notes: list[str]) -> dict[str, Any]:
@@ -188,17 +203,30 @@ def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
             else:
                 broken.append(last)
     if broken == [last]:
-        notes.append(f"{path.name}: its last line is torn (the run was stopped while writing it, or still is) and was skipped.")
+        notes.append(
+            f"{path.name}: its last line is torn (the run was stopped while writing it, "
+            "or still is) and was skipped."
+        )
     elif broken:
         first = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
-        notes.append(f"{path.name}: {len(broken)} line(s) are not JSON objects and were skipped: line {first}.")
+        notes.append(
+            f"{path.name}: {len(broken)} line(s) are not JSON objects and were skipped: "
+            f"line {first}."
+        )
     if not found:
         notes.append(f"{path.name} is empty.")
     return found
 
 
-_LISTS = {"logp": "logp", "logp_old": "logp_old", "logp_ref": "logp_ref", "rewards": "reward", "credit": "credit",
-          "coefficient": "coefficient", "weight": "weight"}  # fmt: skip
+_LISTS = {
+    "logp": "logp",
+    "logp_old": "logp_old",
+    "logp_ref": "logp_ref",
+    "rewards": "reward",
+    "credit": "credit",
+    "coefficient": "coefficient",
+    "weight": "weight",
+}
 
 
 def _row(entry: dict[str, Any], notes: list[str]) -> Row | None:
@@ -208,7 +236,10 @@ def _row(entry: dict[str, Any], notes: list[str]) -> Row | None:
         return None
     lists = {name: entry.get(name) for name in (*_LISTS, "mask", "clipped")}
     if any(isinstance(x, list) and len(x) != len(actions) for x in lists.values()):
-        notes.append("decisions.jsonl: some lists are not as long as `actions`; what is missing is shown as –.")
+        notes.append(
+            "decisions.jsonl: some lists are not as long as `actions`; "
+            "what is missing is shown as –."
+        )
 
     def at(name: str, place: int) -> Any:
         column = lists[name]

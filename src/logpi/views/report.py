@@ -1,4 +1,4 @@
-"""One self-contained HTML file about a run: it opens offline, asks nobody for anything, and escapes what models wrote."""
+"""One self-contained HTML file about a run: it opens offline and escapes what models wrote."""
 
 from __future__ import annotations
 
@@ -28,7 +28,17 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_DECISIONS = 60_000  # what a browser still opens at once: about 6 MB of figures
 _MOST_ITERATIONS = 40
 _MOST_SAMPLES = 8
-_FIELDS = ("logp", "logp_old", "logp_ref", "ratio", "reward", "credit", "coefficient", "weight", "push")
+_FIELDS = (
+    "logp",
+    "logp_old",
+    "logp_ref",
+    "ratio",
+    "reward",
+    "credit",
+    "coefficient",
+    "weight",
+    "push",
+)
 
 
 def write(record: Record, path: str | Path) -> Path:
@@ -64,34 +74,44 @@ def render(record: Record) -> str:
     """
     if not record.metrics and not record.rows:
         raise RunError(
-            f"`{record.directory}` holds no metrics and no rollouts yet, so there is nothing to report: "
+            f"`{record.directory}` holds no metrics and no rollouts yet, so there is "
+            f"nothing to report: "
             f"{' '.join(record.notes)} Let the run finish an iteration first."
         )
     drawn = curves.charts(record.metrics)
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     kept = _kept(record)
-    return _environment().get_template("report.html.j2").render(
-        record=record,
-        about=_about(record),
-        headline=_headline(record),
-        charts=[c for c in drawn if c.main],
-        others=[c for c in drawn if not c.main],
-        box=curves,
-        samples=_samples(record),
-        scale=scale_of(d.coefficient for r in record.rows for d in r.decisions),
-        has_rows=bool(record.rows),
-        left_out=len(record.iterations) - len(kept),
-        data=data_block({"charts": _series(drawn), "iterations": [_iteration(record, i) for i in kept]}),
-        tables=[("Configuration", _flat(record.config)), ("Environment", _flat(record.environment))],
-        palette=PALETTE,
-        script=Markup(script),
-        hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        logpi=version("logpi"),
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            record=record,
+            about=_about(record),
+            headline=_headline(record),
+            charts=[c for c in drawn if c.main],
+            others=[c for c in drawn if not c.main],
+            box=curves,
+            samples=_samples(record),
+            scale=scale_of(d.coefficient for r in record.rows for d in r.decisions),
+            has_rows=bool(record.rows),
+            left_out=len(record.iterations) - len(kept),
+            data=data_block(
+                {"charts": _series(drawn), "iterations": [_iteration(record, i) for i in kept]}
+            ),
+            tables=[
+                ("Configuration", _flat(record.config)),
+                ("Environment", _flat(record.environment)),
+            ],
+            palette=PALETTE,
+            script=Markup(script),
+            hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            logpi=version("logpi"),
+        )
+    )
 
 
 def data_block(value: Any) -> Markup:
-    r"""JSON that can stand inside a script element: nothing in it can end the element or start a comment.
+    r"""JSON that can stand in a script element: nothing in it can end it or start a comment.
 
     >>> print(data_block({"a": "</script><!--\u2028"}))
     {"a":"\u003c/script\u003e\u003c!--\u2028"}
@@ -135,11 +155,12 @@ def _about(record: Record) -> list[tuple[str, str]]:
 
 _HEADLINE = (
     ("reward", "Reward", "{:.3g}"),
-    ("heldout_accuracy", "Held-out accuracy", "{:.1%}"),
-    ("evaluate/accuracy", "Held-out accuracy", "{:.1%}"),
-    ("evaluate/reward", "Held-out reward", "{:.3g}"),
-    ("kl", "KL to reference", "{:.3g}"),
-    ("length", "Mean length", "{:.3g}"),
+    ("eval/correct", "Held-out correct", "{:.1%}"),
+    ("eval/reward", "Held-out reward", "{:.3g}"),
+    ("nll", "Nats a token", "{:.3g}"),
+    ("preferred", "Pairs preferred", "{:.0%}"),
+    ("kl_reference", "KL to reference", "{:.3g}"),
+    ("completion_tokens", "Tokens a completion", "{:.3g}"),
     ("skipped", "Decisions skipped", "{:.0%}"),
     ("tokens_per_second", "Tokens per second", "{:,.0f}"),
 )
@@ -159,13 +180,18 @@ def _headline(record: Record) -> list[dict[str, str]]:
 
 def _series(drawn: Sequence[curves.Chart]) -> dict[str, Any]:
     return {
-        c.name: {"x": c.iterations, "y": [_short(v) for v in c.values], "at": c.places, "mean": c.mean_of}
+        c.name: {
+            "x": c.iterations,
+            "y": [_short(v) for v in c.values],
+            "at": c.places,
+            "mean": c.mean_of,
+        }
         for c in drawn
     }
 
 
 def _kept(record: Record) -> list[int]:
-    """The iterations whose rollouts fit into the file: evenly spaced, the first and the last among them."""
+    """The iterations whose rollouts fit into the file: evenly spaced, first and last included."""
     found = record.iterations
     decisions = sum(len(row.decisions) for row in record.rows)
     share = min(1.0, _MOST_DECISIONS / max(1, decisions))
@@ -185,7 +211,11 @@ def _iteration(record: Record, iteration: int) -> dict[str, Any]:
     return {
         "iteration": iteration,
         "groups": [
-            {"group": group, "prompt": visible(rows[0].prompt, breaks=True), "rows": [_line(r) for r in rows]}
+            {
+                "group": group,
+                "prompt": visible(rows[0].prompt, breaks=True),
+                "rows": [_line(r) for r in rows],
+            }
             for group, rows in groups.items()
         ],
     }

@@ -1,4 +1,4 @@
-"""A rollout in the terminal: every token in the colour of its coefficient, and the figures behind it."""
+"""A rollout in the terminal: every token in the colour of its coefficient, and its figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def console(file: TextIO | None = None) -> Console:
     return styled
 
 
-def choose(record: Record, *, iteration: int | None = None, row: int | None = None) -> tuple[Row, ...]:
+def choose(
+    record: Record, *, iteration: int | None = None, row: int | None = None
+) -> tuple[Row, ...]:
     """The recorded rows of one iteration (the last by default), or only the row asked for.
 
     Raises RunError, naming what is recorded, where there is none.
@@ -40,7 +42,8 @@ def choose(record: Record, *, iteration: int | None = None, row: int | None = No
     recorded = record.iterations
     if not recorded:
         raise RunError(
-            f"`{record.directory}` has no recorded rollouts, so there is nothing to show: {' '.join(record.notes)} "
+            f"`{record.directory}` has no recorded rollouts, so there is nothing to show: "
+            f"{' '.join(record.notes)} "
             "A run records some rows every `log.decisions_every` iterations."
         )
     wanted = recorded[-1] if iteration is None else iteration
@@ -48,7 +51,8 @@ def choose(record: Record, *, iteration: int | None = None, row: int | None = No
     if not rows:
         nearest = min(recorded, key=lambda i: abs(i - wanted))
         raise RunError(
-            f"iteration {wanted} of `{record.directory}` has no recorded rollouts. Recorded are {_listed(recorded)}; "
+            f"iteration {wanted} of `{record.directory}` has no recorded rollouts. "
+            f"Recorded are {_listed(recorded)}; "
             f"the nearest is --iteration {nearest}."
         )
     if row is None:
@@ -128,7 +132,11 @@ def _table(decisions: Sequence[Decision], scale: float) -> Table:
         cells = [(signed if name in _SIGNED else number)(getattr(d, name)) for name in names]
         clipped = "–" if d.clipped is None else "clipped" if d.clipped else ""
         table.add_row(
-            str(place), Text.assemble((spaced(d.action), style)), *cells, clipped, bar(d.coefficient, scale)
+            str(place),
+            Text.assemble((spaced(d.action), style)),
+            *cells,
+            clipped,
+            bar(d.coefficient, scale),
         )
     return table
 

@@ -1,4 +1,4 @@
-"""Text of a model made safe to look at: control characters become visible, numbers keep null apart from zero."""
+"""Text of a model made safe to look at; numbers that keep null apart from zero."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _JOINERS = {"\u200c", "\u200d"}  # part of how Persian, Hindi and emoji are writ
 
 
 def visible(text: str, *, breaks: bool = False) -> str:
-    r"""Text in which every control, format and line-separating character is a printable sign.
+    r"""Text in which every control, format or line-separating character is a printable sign.
 
-    An escape sequence, a right-to-left override or a hidden tag can then neither drive a terminal nor
-    make a line read as something else. With `breaks` a newline stays one, after its sign.
+    An escape sequence, a right-to-left override or a hidden tag can then neither drive a terminal
+    nor make a line read as something else. With `breaks` a newline stays one, after its sign.
 
     >>> visible("\x1b[31mred\n\u202e")
     '␛[31mred↵⟨U+202E⟩'
@@ -38,9 +38,9 @@ def _sign(c: str, breaks: bool) -> str:
 
 
 def spaced(token: str) -> str:
-    """A token standing alone: visible, with its spaces at either end as signs, and never empty.
+    r"""A token standing alone: visible, with its spaces at either end as signs, and never empty.
 
-    >>> spaced(" the"), spaced(""), spaced("\\n")
+    >>> spaced(" the"), spaced(""), spaced("\n")
     ('␣the', '∅', '↵')
     """
     shown = visible(token)

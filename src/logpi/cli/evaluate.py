@@ -1,0 +1,55 @@
+"""`logpi evaluate RUN`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from rich.table import Table
+from rich.text import Text
+
+from logpi.core.errors import DataError
+from logpi.run import Run, world_of
+from logpi.train.rundir import read_config
+from logpi.views.reading import find
+from logpi.views.show import console
+from logpi.views.text import number
+from logpi.worlds.lm.rewardspec import load_function
+
+__all__ = ["run"]
+
+
+def run(given: Namespace) -> int:
+    """Exit code 0, after printing the held-out figures."""
+    directory = find(given.run)
+    world = None
+    if given.reward:
+        world = world_of(read_config(directory), reward=load_function(given.reward))
+    figures = Run(directory, world=world).evaluate(examples=given.examples, samples=given.sample)
+    if not figures:
+        raise DataError(
+            f"the held-out data of {directory} has no examples: "
+            "see world.eval_data in its config.yaml."
+        )
+    if given.json:
+        print(json.dumps({"run": str(directory), "samples": given.sample, **figures}))
+        return 0
+    how = "greedy" if given.sample == 1 else f"{given.sample} samples each"
+    table = Table(box=None, padding=(0, 3, 0, 0), show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for name, value in figures.items():
+        table.add_row(Text(_LABELS.get(name, name)), Text(number(value, 4)))
+    to = console()
+    to.print(Text.assemble((str(directory), "bold"), f"  held-out, {how}"))
+    to.print(table)
+    return 0
+
+
+_LABELS = {
+    "reward": "mean reward",
+    "correct": "share correct",
+    "missing": "rewards missing",
+    "nll": "negative log-likelihood (nats a token)",
+    "completion_tokens": "tokens a completion",
+}
