@@ -163,7 +163,7 @@ def soft_gate(tau_positive: float = 1.0, tau_negative: float = 1.05) -> Coeffici
 
     def coefficient(s: Signals) -> Tensor:
         credit, ratio = s.need("credit"), _ratio(s)
-        z = torch.where(credit > 0, tau_positive, tau_negative) * (ratio - 1)
+        z = torch.where(credit > 0, tau_positive * (ratio - 1), tau_negative * (ratio - 1))
         return credit * 4 * torch.sigmoid(z) * torch.sigmoid(-z) * ratio
 
     return coefficient
