@@ -1,0 +1,248 @@
+"""Prompts, demonstrations and preference pairs: read, checked, and turned into tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from logpi.core.errors import DataError
+from logpi.core.nearest import did_you_mean
+from logpi.worlds.lm.chat import completion_of, conversation, prompt_of
+from logpi.worlds.lm.rows import Row, rows
+
+__all__ = ["Example", "Kind", "encode", "read"]
+
+Kind = Literal["prompts", "demonstrations", "pairs"]
+
+_COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "prompts": ("prompt",),
+    "demonstrations": ("prompt", "completion"),
+    "pairs": ("prompt", "chosen", "rejected"),
+}
+_RECIPES: dict[Kind, str] = {
+    "prompts": "grpo, rloo, ppo and the other recipes that sample their own completions",
+    "demonstrations": "sft",
+    "pairs": "dpo, dpo_mean, ipo, simpo",
+}
+_TEXTS = ("prompt", "messages", "completion", "chosen", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row of the data: texts as the model will see them, and where they came from."""
+
+    prompt: str
+    completion: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    columns: dict[str, Any] = field(default_factory=dict)  # what else the row holds: for the reward
+    place: str = "the row"  # "train.jsonl:17"
+    templated: bool = False  # by a chat template, which writes the special tokens itself
+
+
+def read(
+    spec: str | Path | Sequence[Mapping[str, Any]],
+    *,
+    kind: Kind,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    split: str = "train",
+) -> list[Example]:
+    """Return the examples of a file, a data set, or a list of rows, every one checked.
+
+    A file is JSONL, a JSON list, CSV, TSV or Parquet; a folder is one that `datasets` saved; any
+    other name is looked for on the Hugging Face hub ("name", "owner/name" or
+    "owner/name:configuration").
+
+    prompts:         `prompt`; all other columns (`answer`, ...) reach the reward
+    demonstrations:  `prompt` and `completion`
+    pairs:           `prompt`, `chosen` and `rejected`
+
+    `messages`, or a `prompt` that is a list of messages, goes through the tokenizer's chat
+    template. In demonstrations the last message of `messages` is the completion.
+
+    Raises `DataError` with file, line and column for a row that cannot be used.
+
+    >>> read([{"prompt": "1+1=", "answer": "2"}], kind="prompts")[0].columns
+    {'answer': '2'}
+    """
+    found = rows(spec, split=split)
+    _check_kind(found, kind)
+    answered = kind == "prompts" and any("answer" in row for _, row in found)
+    return [_example(place, row, kind, tokenizer, answered=answered) for place, row in found]
+
+
+def _check_kind(found: list[Row], kind: Kind) -> None:
+    place, first = found[0]
+    has = first.keys() | ({"prompt"} if "messages" in first else set())
+    holds = _kind_of(first)
+    pairs_for_prompts = kind == "prompts" and holds == "pairs"
+    absent = [c for c in _COLUMNS[kind] if c not in has]
+    if kind == "demonstrations" and "messages" in first:
+        absent = []
+    if kind == "pairs" and absent == ["prompt"]:
+        absent = []  # chosen and rejected may be whole conversations
+    if not absent and not pairs_for_prompts:
+        return
+    listed = ", ".join(f"`{name}`" for name in first) or "none"
+    if holds is None or holds == kind or (holds == "prompts" and kind != "prompts"):
+        needed = ", ".join(f"`{c}`" for c in _COLUMNS[kind])
+        near = did_you_mean(absent[0], first.keys() - set(_TEXTS)) if absent else ""
+        raise DataError(
+            f"{place}: column '{absent[0]}': missing. The columns are {listed}; {kind} need "
+            f"{needed}.{near}"
+        )
+    raise DataError(
+        f"{place}: the columns are {listed}: these are {holds}, the data of {_RECIPES[holds]}. "
+        "This recipe "
+        f"takes {kind}, with the columns {', '.join(f'`{c}`' for c in _COLUMNS[kind])}. Give it "
+        "such data, "
+        "or take a recipe for this data."
+    )
+
+
+def _kind_of(row: Mapping[str, Any]) -> Kind | None:
+    if "chosen" in row and "rejected" in row:
+        return "pairs"
+    if "completion" in row and "prompt" in row:
+        return "demonstrations"
+    return "prompts" if "prompt" in row or "messages" in row else None
+
+
+# -- one row
+# ----------------------------------------------------------------------------------------
+
+
+def _example(
+    place: str,
+    row: dict[str, Any],
+    kind: Kind,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    answered: bool,
+) -> Example:
+    for name, value in row.items():
+        if (bad := _not_finite(value)) is not None:
+            raise DataError(f"{place}: column '{name}': holds {bad}. Leave the row out.")
+    if answered and row.get("answer") in (None, ""):
+        what = "is empty" if "answer" in row else "missing, though other rows have it"
+        raise DataError(f"{place}: column 'answer': {what}. Leave the row out, or answer it.")
+    texts, templated = _texts(place, row, kind, tokenizer)
+    if kind == "prompts" and "completion" in row:
+        raise DataError(
+            f"{place}: column 'completion': stands beside the prompt, but the model writes the "
+            "completion "
+            "here. Rename the column (to `answer`, if the reward compares with it)."
+        )
+    if kind == "pairs" and texts["chosen"] == texts["rejected"]:
+        raise DataError(
+            f"{place}: column 'rejected': is the same as `chosen`, so nothing is preferred. "
+            "Leave the row out."
+        )
+    columns = {name: value for name, value in row.items() if name not in _TEXTS}
+    return Example(**texts, columns=columns, place=place, templated=templated)
+
+
+def _not_finite(value: Any) -> float | None:
+    """Return a NaN or infinity that the value holds: Python's JSON reads them."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else value
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((bad for x in inside if (bad := _not_finite(x)) is not None), None)
+
+
+def _texts(
+    place: str, row: dict[str, Any], kind: Kind, tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[dict[str, str], bool]:
+    """Return the texts of a row, and whether a chat template wrote the prompt."""
+    row = conversation(place, row, kind)
+    texts: dict[str, str] = {}
+    templated = isinstance(row.get("prompt"), list)
+    for name in _COLUMNS[kind]:
+        if name not in row:
+            raise DataError(f"{place}: column '{name}': missing.")
+        value = row[name]
+        if isinstance(value, list):
+            value = (
+                prompt_of(place, value, tokenizer)
+                if name == "prompt"
+                else completion_of(place, name, value)
+            )
+        texts[name] = _text(place, name, value)
+    return texts, templated
+
+
+def _text(place: str, name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        what = "is null" if value is None else f"is {type(value).__name__} {str(value)[:40]!r}"
+        raise DataError(f"{place}: column '{name}': {what}, not a text.")
+    if not value.strip():
+        raise DataError(f"{place}: column '{name}': is empty. Leave the row out.")
+    return value
+
+
+# -- tokens
+# -----------------------------------------------------------------------------------------
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    example: Example,
+    *,
+    kind: Kind,
+    context: int | None = None,
+) -> tuple[Tensor, ...]:
+    """Return the ids of the prompt, and of each completion with the end-of-sequence token appended.
+
+    (prompt,) for prompts, (prompt, completion) for demonstrations, (prompt, chosen, rejected) for
+    pairs.
+
+    Prompt and completion are tokenised apart. Only then are the prompt's ids the state from which
+    the completion is decided: tokenised together, a token may straddle the border, and the model
+    would be trained on a state that it never decodes from. Special tokens stand before the prompt
+    alone, and not where a chat template wrote them already.
+
+    Raises `DataError`, with the place, for a text that has no tokens, or too many for the model's
+    `context`.
+    """
+    prompt = _ids(tokenizer, example, "prompt", special=not example.templated)
+    if len(prompt) > 1 and prompt[-1] == tokenizer.eos_token_id and not example.templated:
+        prompt = prompt[:-1]  # some tokenizers end every text: here it goes on
+    completions = [
+        [*_ids(tokenizer, example, name, special=False), tokenizer.eos_token_id]
+        for name in _COLUMNS[kind][1:]
+    ]
+    longest = max((len(ids) for ids in completions), default=1)
+    if context is not None and len(prompt) + longest > context:
+        what = (
+            f"and the completion {longest}" if completions else "which leaves no room for a token"
+        )
+        raise DataError(
+            f"{example.place}: column 'prompt': the prompt has {len(prompt)} tokens, {what}, but "
+            "the "
+            f"model's context holds {context}. Shorten the row, leave it out, or take a model with "
+            "a longer "
+            "context."
+        )
+    return tuple(torch.tensor(ids, dtype=torch.long) for ids in [prompt, *completions])
+
+
+def _ids(
+    tokenizer: PreTrainedTokenizerBase, example: Example, name: str, *, special: bool
+) -> list[int]:
+    text = getattr(example, name)
+    try:
+        ids: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]  # type: ignore[assignment]
+    except Exception as error:  # a tokenizer without an unknown token says so in its own way
+        raise DataError(
+            f"{example.place}: column '{name}': the tokenizer cannot write {text[:60]!r}: {error}"
+        ) from error
+    if not ids:
+        raise DataError(f"{example.place}: column '{name}': {text[:60]!r} has no tokens.")
+    return ids
