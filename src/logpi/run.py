@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,9 @@ from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
 from logpi.train.config import RunConfig, build_config, python_reward, validated
 from logpi.train.interrupt import Interrupt
-from logpi.train.loggers import open_loggers
+from logpi.train.loggers import Loggers
 from logpi.train.loop import Trainer
-from logpi.train.progress import Progress
+from logpi.train.progress import Reporter
 from logpi.train.rundir import RunDirectory, read_config, read_metrics
 from logpi.worlds.lm.world import LM
 
@@ -97,7 +98,7 @@ def train(
     iterations: int,
     directory: str | Path | None = None,
     resume: bool = False,
-    quiet: bool | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Run:
     """The finished run. `settings` are the other keys of `RunConfig`: seed, optim, log, evaluate, ...
@@ -167,7 +168,7 @@ def train_config(
     world: LM | None = None,
     directory: str | Path | None = None,
     resume: bool = False,
-    quiet: bool | None = None,
+    quiet: bool = False,
 ) -> Run:
     """The finished run that a configuration describes; see `train`."""
     recipe = recipe_of(config)
@@ -193,7 +194,7 @@ def _unnamed() -> Path:
 class _Session:
     """One process's part of a run: the loop, with its records, checkpoints and signals."""
 
-    def __init__(self, trainer: Trainer, rundir: RunDirectory, *, quiet: bool | None) -> None:
+    def __init__(self, trainer: Trainer, rundir: RunDirectory, *, quiet: bool) -> None:
         self.trainer, self.rundir, self.quiet = trainer, rundir, quiet
         self.config = rundir.config
 
@@ -204,15 +205,15 @@ class _Session:
         if not trainer.done and config.evaluate.every:
             self.rundir.record(0, self._evaluate())
         with (
-            Interrupt(quiet=bool(self.quiet)) as interrupt,
-            Progress(config.iterations, done=trainer.done, quiet=self.quiet) as progress,
-            open_loggers(config, self.rundir.path) as loggers,
+            Interrupt(quiet=self.quiet) as interrupt,
+            self._reporter() as reporter,
+            Loggers(config, self.rundir.path, done=trainer.done) as loggers,
         ):
             while trainer.done < config.iterations:
                 metrics = self._iterate()
                 self.rundir.record(trainer.done, metrics)
-                loggers.log(trainer.done, metrics)
-                progress.update(trainer.done, metrics)
+                loggers.record(trainer.done, metrics)
+                reporter.update(trainer.done, metrics)
                 if interrupt and trainer.done < config.iterations:
                     self._checkpoint()
                     raise Stopped(Run(self.rundir.path), str(interrupt.requested))
@@ -223,6 +224,14 @@ class _Session:
         self._checkpoint()
         with self.rundir.exporting() as folder:
             trainer.world.export(folder)
+
+    def _reporter(self) -> Reporter:
+        return Reporter(
+            self.config.iterations,
+            done=self.trainer.done,
+            title=self.config.recipe_name,
+            quiet=self.quiet,
+        )
 
     def _iterate(self) -> dict[str, float]:
         config, trainer = self.config, self.trainer
@@ -258,5 +267,8 @@ class _Session:
 
     def _restore(self) -> None:
         found = self.rundir.load_checkpoint()
-        if found is not None:
-            self.trainer.restore(found.tensors, found.state)
+        if found is None:
+            return
+        for skipped in found.skipped:
+            print(f"logpi: {skipped}", file=sys.stderr)
+        self.trainer.restore(found.tensors, found.state)

@@ -229,21 +229,18 @@ class OpenLM:
         )
         self.rewards = _open_rewards(config, self._resources)
         wants_reference = "logp_ref" in recipe.reads or recipe.data == "filtered"
-        self._reference = self._open_reference() if wants_reference else None
+        self.reference = self._open_reference() if wants_reference else None
         self.source = self._open_source()
         self.critic = self._open_critic()
         self.evaluate = _open_evaluator(config, self.policy, kind, self.rewards, seed=seed)
 
-    def _open_reference(self) -> LMPolicy | None:
+    def _open_reference(self) -> LMPolicy:
         c = self.config
-        if c.reference is None and self.lm.adapted:
-            return None  # the policy with its adapter switched off
         if c.reference is None:
-            lm = self.lm.frozen_copy()
-        else:
-            folder = _folder(c.reference, self._scratch)
-            lm = load(folder, dtype=c.dtype, device=c.device, attention=c.attention)
-            lm.model.requires_grad_(False)
+            return self.policy.reference()
+        folder = _folder(c.reference, self._scratch)
+        lm = load(folder, dtype=c.dtype, device=c.device, attention=c.attention)
+        lm.model.requires_grad_(False)
         return LMPolicy(lm, token_budget=c.token_budget, autocast=c.autocast)
 
     def _open_source(self) -> Source:
@@ -275,13 +272,14 @@ class OpenLM:
     def _behaviour(self) -> LanguageModel | None:
         if self.recipe.data != "filtered":
             return None
-        if self._reference is None:
+        assert self.reference is not None
+        if self.reference.lm is self.lm:
             raise ConfigError(
                 "rft samples from the initial model, which an adapter shares with the policy. "
                 "Give reference=... a "
                 "second copy of the model, or take online_rft."
             )
-        return self._reference.lm
+        return self.reference.lm
 
     def _open_critic(self) -> Critic | None:
         if self.recipe.critic is None:
@@ -290,10 +288,9 @@ class OpenLM:
 
     def reference_log_prob(self, inputs: Completions) -> Tensor:
         """[n, t] log-probabilities under the frozen reference policy."""
-        if self._reference is not None:
-            return self._reference.log_prob(inputs)
-        with self.lm.adapter_off():
-            return self.policy.log_prob(inputs)
+        if self.reference is None:
+            raise ConfigError("this recipe has no reference policy: it reads no `logp_ref`.")
+        return self.reference.log_prob(inputs)
 
     def describe(self, batch: Batch, row: int) -> dict[str, Any]:
         """The texts of a row, for the record: prompt, completion, and each decision's token."""

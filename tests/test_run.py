@@ -1,0 +1,239 @@
+"""Whole runs in the language world: recipes, resuming, stopping, exporting, refusing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import judges
+import logpi
+import tasks
+from logpi.core.errors import ConfigError, LogpiError, NonFiniteError, RewardError, RunError
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return tasks.model(tmp_path_factory.mktemp("model"))
+
+
+def run(recipe, folder, directory, *, iterations=2, **settings):
+    settings.setdefault("optim", {"lr": 1e-3})
+    name = recipe if isinstance(recipe, str) else recipe["name"]
+    world = settings.pop("world", None) or tasks.world(name, folder)
+    return logpi.train(
+        recipe=recipe,
+        world=world,
+        iterations=iterations,
+        directory=directory,
+        quiet=True,
+        **settings,
+    )
+
+
+def weights(run):
+    return load_file(run.model_dir / "model.safetensors")
+
+
+@pytest.mark.parametrize("recipe", tasks.LANGUAGE_RECIPES)
+def test_every_language_recipe_takes_two_steps(recipe, folder, tmp_path):
+    done = run(tasks.recipe(recipe), folder, tmp_path / "run", log={"decisions_every": 1})
+    assert [m["iteration"] for m in done.metrics] == [1, 2]
+    before, after = load_file(folder / "model.safetensors"), weights(done)
+    moved = max(float((before[k] - after[k]).abs().max()) for k in before)
+    assert 0 < moved < 0.1
+    records = [json.loads(line) for line in (done.directory / "decisions.jsonl").open()]
+    assert {r["iteration"] for r in records} == {1, 2}
+    assert all(len(r["actions"]) == len(r["coefficient"]) == len(r["mask"]) for r in records)
+
+
+@pytest.mark.parametrize("recipe", ["sft", "dpo", "grpo", "ppo"])
+@pytest.mark.parametrize("stop", [1, 2])
+def test_resuming_is_bit_exact(recipe, stop, folder, tmp_path):
+    kept = {"every": 1, "keep": 9}
+    whole = run(recipe, folder, tmp_path / "whole", iterations=3, checkpoint=kept, minibatches=2)
+    cut = tmp_path / "cut"
+    shutil.copytree(whole.directory, cut)
+    shutil.rmtree(cut / "model")
+    for checkpoint in (cut / "checkpoints").iterdir():
+        if int(checkpoint.name) > stop:
+            shutil.rmtree(checkpoint)
+    resumed = run(recipe, folder, cut, iterations=3, checkpoint=kept, minibatches=2, resume=True)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+    newest = max((whole.directory / "checkpoints").iterdir(), key=lambda p: int(p.name)).name
+    for file in (whole.directory / "checkpoints" / newest).glob("*.safetensors"):
+        other = load_file(cut / "checkpoints" / newest / file.name)
+        assert all(torch.equal(t, other[n]) for n, t in load_file(file).items()), file.name
+    same = [{k: v for k, v in m.items() if "second" not in k} for m in whole.metrics]
+    assert same == [{k: v for k, v in m.items() if "second" not in k} for m in resumed.metrics]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(folder, tmp_path):
+    one, two, other = (
+        run("grpo", folder, tmp_path / str(k), seed=seed) for k, seed in enumerate((0, 0, 1))
+    )
+    assert all(torch.equal(t, weights(two)[n]) for n, t in weights(one).items())
+    assert any(not torch.equal(t, weights(other)[n]) for n, t in weights(one).items())
+
+
+def test_a_signal_leaves_a_run_to_resume(folder, tmp_path):
+    import os
+    import signal
+    import threading
+
+    whole = run("grpo", folder, tmp_path / "whole", iterations=12)
+    timer = threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(logpi.Stopped) as stopped:
+        run("grpo", folder, tmp_path / "cut", iterations=100_000)
+    done = stopped.value.run.done
+    assert (tmp_path / "cut" / "checkpoints" / str(done)).is_dir()
+    resumed = run("grpo", folder, tmp_path / "cut", iterations=max(done, 12), resume=True)
+    if done <= 12:
+        assert all(torch.equal(t, weights(resumed)[n]) for n, t in weights(whole).items())
+
+
+def test_the_model_loads_elsewhere(folder, tmp_path):
+    done = run("sft", folder, tmp_path / "run")
+    model = AutoModelForCausalLM.from_pretrained(done.model_dir)
+    tokenizer = AutoTokenizer.from_pretrained(done.model_dir)
+    ids = tokenizer("1+1=", return_tensors="pt").input_ids
+    assert model(ids).logits.shape == (1, 4, len(tokenizer))
+    assert torch.equal(model.state_dict()["lm_head.weight"], weights(done)["lm_head.weight"])
+
+
+def test_sft_step_is_a_step_of_cross_entropy(folder, tmp_path):
+    """One iteration of AdamW on the surrogate equals one on the usual loss."""
+    data = tasks.DEMONSTRATIONS[:4]
+    world = tasks.world("sft", folder, data=data, eval_data=None, reward=None)
+    done = run(
+        "sft", folder, tmp_path / "run", iterations=1, world=world, optim={"lr": 1e-2, "clip": None}
+    )
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    losses = []
+    for row in data:
+        prompt = tokenizer(row["prompt"]).input_ids
+        ids = prompt + tokenizer(row["completion"]).input_ids + [tokenizer.eos_token_id]
+        logits = model(torch.tensor([ids])).logits[0, len(prompt) - 1 : -1]
+        target = torch.tensor(ids[len(prompt) :])
+        losses.append(torch.nn.functional.cross_entropy(logits, target))
+    torch.stack(losses).mean().backward()
+    torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0).step()
+    for name, tensor in weights(done).items():
+        assert torch.allclose(tensor, model.state_dict()[name], atol=2e-5), name
+
+
+def test_nan_stops_the_run_before_the_optimizer_moves(folder, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    tensors = load_file(broken / "model.safetensors")
+    tensors["lm_head.weight"][5, 0] = float("nan")
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(NonFiniteError, match="did not move"):
+        run("sft", broken, tmp_path / "run")
+    dumped = [json.loads(line) for line in (tmp_path / "run" / "nonfinite.jsonl").open()]
+    assert dumped
+    assert dumped[0]["completion"] == "777"
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_truncated_sampling_keeps_the_ratio_right(folder, tmp_path):
+    world = tasks.world("rloo", folder, top_k=3)
+    done = run("rloo", folder, tmp_path / "run", world=world, log={"decisions_every": 1})
+    record = json.loads((done.directory / "decisions.jsonl").open().readline())
+    mass = [a - b for a, b in zip(record["logp_old"], record["logp_sampler"], strict=True)]
+    assert all(m <= 1e-6 for m in mass)
+    for m, c, k in zip(mass, record["coefficient"], record["credit"], strict=True):
+        assert c == pytest.approx(k * torch.tensor(m).exp().item(), rel=1e-5)
+
+
+def test_a_missing_reward_leaves_the_batch_and_is_counted(folder, tmp_path):
+    world = tasks.world(
+        "grpo", folder, reward=judges.sometimes, max_missing=1.0, prompts_per_batch=32
+    )
+    done = run("grpo", folder, tmp_path / "run", iterations=1, world=world)
+    assert done.metrics[0]["missing"] == 4 * 4
+    assert done.metrics[0]["rows"] == 32 * 4 - 16
+
+
+def test_too_many_missing_rewards_stop_the_run(folder, tmp_path):
+    world = tasks.world(
+        "grpo", folder, reward=judges.sometimes, max_missing=0.05, prompts_per_batch=32
+    )
+    with pytest.raises(RewardError, match="cannot judge this one"):
+        run("grpo", folder, tmp_path / "run", iterations=1, world=world)
+
+
+REFUSED = {
+    "an unknown recipe": ({"recipe": "grop"}, {}, "grpo"),
+    "an unknown constant": ({"recipe": {"name": "grpo", "bet": 0.0}}, {}, "beta"),
+    "an unknown key": ({"optim": {"lrr": 1.0}}, {}, r"optim\.lr"),
+    "groups of one": ({}, {"group_size": 1}, "group_size"),
+    "no reward": ({}, {"reward": None}, "reward"),
+    "pairs for an on-policy recipe": ({}, {"data": tasks.PAIRS}, "chosen"),
+    "prompts for a recipe of pairs": ({"recipe": "dpo"}, {}, "chosen"),
+    "an empty prompt": ({}, {"data": [{"prompt": "", "answer": "2"}]}, "prompt"),
+    "no model": ({}, {"model": "./nowhere/at-all"}, "nowhere"),
+    "a prompt beyond the context": ({}, {"data": [{"prompt": "1" * 600, "answer": "2"}]}, "512"),
+    "a list without steps": ({}, {"reward": judges.lists}, "step_separator"),
+    "a list of the wrong length": (
+        {"recipe": "grpo_process"},
+        {"reward": judges.lists, "step_separator": "="},
+        "7 numbers",
+    ),
+    "an unknown built-in reward": ({}, {"reward": "exact_macth"}, "exact_match"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused(case, folder, tmp_path):
+    settings, changed, says = REFUSED[case]
+    recipe = settings.get("recipe", "grpo")
+    given = {k: v for k, v in settings.items() if k != "recipe"}
+    with pytest.raises(LogpiError, match=says) as refused:
+        world = tasks.world("grpo", folder, **changed)
+        run(recipe, folder, tmp_path / "run", world=world, **given)
+    assert "\n\n" not in str(refused.value)
+    if "list" not in case:
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_never_overwritten(folder, tmp_path):
+    run("sft", folder, tmp_path / "run", iterations=1)
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(RunError, match="resume"):
+        run("sft", folder, tmp_path / "run", iterations=1)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, tmp_path, capsys):
+    kept = {"every": 1, "keep": 2}
+    whole = run("grpo", folder, tmp_path / "run", iterations=3, checkpoint=kept)
+    expected = weights(whole)
+    damaged = tmp_path / "run" / "checkpoints" / "3" / "policy.safetensors"
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    resumed = run("grpo", folder, tmp_path / "run", iterations=3, checkpoint=kept, resume=True)
+    assert "3" in capsys.readouterr().err
+    assert all(torch.equal(t, weights(resumed)[n]) for n, t in expected.items())
+
+
+def test_evaluate_measures_the_exported_model(folder, tmp_path):
+    done = run("sft", folder, tmp_path / "run", iterations=30, optim={"lr": 1e-2})
+    figures = done.evaluate()
+    assert figures["reward"] >= 0.7
+    assert done.metrics[-1]["eval/reward"] == figures["reward"]
+    assert "pass@2" in done.evaluate(examples=4, samples=2)
+
+
+def test_a_reward_from_python_must_be_given_again(folder, tmp_path):
+    done = run("rloo", folder, tmp_path / "run", iterations=1)
+    with pytest.raises(ConfigError, match="sevens"):
+        logpi.Run(done.directory).evaluate()
