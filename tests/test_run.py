@@ -13,7 +13,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import judges
 import logpi
 import tasks
-from logpi.core.errors import ConfigError, LogpiError, NonFiniteError, RewardError, RunError
+from logpi.core.errors import (
+    ConfigError,
+    LogpiError,
+    ModelError,
+    NonFiniteError,
+    RewardError,
+    RunError,
+)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +42,10 @@ def run(recipe, folder, directory, *, iterations=2, **settings):
     )
 
 
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def weights(run):
     return load_file(run.model_dir / "model.safetensors")
 
@@ -46,7 +57,7 @@ def test_every_language_recipe_takes_two_steps(recipe, folder, tmp_path):
     before, after = load_file(folder / "model.safetensors"), weights(done)
     moved = max(float((before[k] - after[k]).abs().max()) for k in before)
     assert 0 < moved < 0.1
-    records = [json.loads(line) for line in (done.directory / "decisions.jsonl").open()]
+    records = lines(done.directory / "decisions.jsonl")
     assert {r["iteration"] for r in records} == {1, 2}
     assert all(len(r["actions"]) == len(r["coefficient"]) == len(r["mask"]) for r in records)
 
@@ -129,24 +140,28 @@ def test_sft_step_is_a_step_of_cross_entropy(folder, tmp_path):
         assert torch.allclose(tensor, model.state_dict()[name], atol=2e-5), name
 
 
-def test_nan_stops_the_run_before_the_optimizer_moves(folder, tmp_path):
+def test_a_step_that_explodes_stops_the_run_before_the_next(folder, tmp_path):
+    with pytest.raises(NonFiniteError, match="did not move"):
+        run("sft", folder, tmp_path / "run", iterations=3, optim={"lr": 1e38, "clip": None})
+    dumped = lines(tmp_path / "run" / "nonfinite.jsonl")
+    assert dumped[0]["completion"] == "777"
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_broken_checkpoint_is_not_trained(folder, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     tensors = load_file(broken / "model.safetensors")
     tensors["lm_head.weight"][5, 0] = float("nan")
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(NonFiniteError, match="did not move"):
+    with pytest.raises(ModelError, match=r"lm_head\.weight"):
         run("sft", broken, tmp_path / "run")
-    dumped = [json.loads(line) for line in (tmp_path / "run" / "nonfinite.jsonl").open()]
-    assert dumped
-    assert dumped[0]["completion"] == "777"
-    assert not (tmp_path / "run" / "model").exists()
 
 
 def test_truncated_sampling_keeps_the_ratio_right(folder, tmp_path):
     world = tasks.world("rloo", folder, top_k=3)
     done = run("rloo", folder, tmp_path / "run", world=world, log={"decisions_every": 1})
-    record = json.loads((done.directory / "decisions.jsonl").open().readline())
+    record = lines(done.directory / "decisions.jsonl")[0]
     mass = [a - b for a, b in zip(record["logp_old"], record["logp_sampler"], strict=True)]
     assert all(m <= 1e-6 for m in mass)
     for m, c, k in zip(mass, record["coefficient"], record["credit"], strict=True):

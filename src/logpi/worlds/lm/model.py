@@ -248,6 +248,13 @@ def _probe(lm: LanguageModel) -> None:
     vocabulary = lm.causal.get_input_embeddings().num_embeddings
     ids = (torch.arange(1, 6, device=lm.device) * 7919 % vocabulary)[None]
     whole = lm.causal(input_ids=ids, use_cache=False).logits
+    if not whole.isfinite().all():
+        bad = [name for name, p in lm.causal.named_parameters() if not p.isfinite().all()]
+        raise ModelError(
+            f"{type(lm.causal).__name__} computes NaN or infinite logits"
+            + (f": its weight `{bad[0]}` is not finite. " if bad else f" in {whole.dtype}. ")
+            + "Take a sound checkpoint, or another dtype."
+        )
     tolerance = {torch.float64: 1e-9, torch.float32: 1e-4}.get(whole.dtype, 5e-2)
     if not lm.head.plain and not _close(lm.logits(lm.hidden(ids)), whole, tolerance):
         _LOG.info("the head of %s is not linear; its own logits are used.", type(lm.causal).__name__)
