@@ -31,6 +31,8 @@ class Decision:
     logp: float | None = None
     logp_old: float | None = None
     logp_ref: float | None = None
+    logp_sampler: float | None = None
+    value: float | None = None
     reward: float | None = None
     credit: float | None = None
     coefficient: float | None = None
@@ -222,6 +224,8 @@ _LISTS = {
     "logp": "logp",
     "logp_old": "logp_old",
     "logp_ref": "logp_ref",
+    "logp_sampler": "logp_sampler",
+    "value": "value",
     "rewards": "reward",
     "credit": "credit",
     "coefficient": "coefficient",

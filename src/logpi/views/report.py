@@ -32,6 +32,8 @@ _FIELDS = (
     "logp",
     "logp_old",
     "logp_ref",
+    "logp_sampler",
+    "value",
     "ratio",
     "reward",
     "credit",

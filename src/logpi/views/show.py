@@ -23,12 +23,18 @@ _PLAIN_WIDTH = 100
 _BAR = 5
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command end as one whose reader has seen enough."""
+        raise BrokenPipeError
+
+
 def console(file: TextIO | None = None) -> Console:
     """A console that is plain where `file` is no terminal or NO_COLOR is set."""
-    styled = Console(file=file, highlight=False)
+    styled = _Console(file=file, highlight=False)
     if os.environ.get("NO_COLOR") or styled.color_system is None:
-        width = max(_PLAIN_WIDTH, styled.width) if not styled.is_terminal else None
-        return Console(file=file, highlight=False, color_system=None, no_color=True, width=width)
+        width = None if styled.is_terminal else max(_PLAIN_WIDTH, styled.width)
+        return _Console(file=file, highlight=False, color_system=None, no_color=True, width=width)
     return styled
 
 
@@ -117,6 +123,7 @@ def _style(value: float | None, scale: float, *, mask: bool = True) -> Style:
 def _table(decisions: Sequence[Decision], scale: float) -> Table:
     known = {
         "logp_ref": any(d.logp_ref is not None for d in decisions),
+        "value": any(d.value is not None for d in decisions),
         "reward": any(d.reward is not None for d in decisions),
     }
     names = ["logp", "ratio", *[n for n in known if known[n]], "credit", "coefficient", "weight"]

@@ -84,8 +84,8 @@ const QUANTITIES = {
   logp: { label: "log π", of: (r, i) => at(r, "logp", i), plain: true },
   reward: { label: "reward", of: (r, i) => at(r, "reward", i) },
 };
-const LINES = [["logp", "log π"], ["logp_old", "log π, old"], ["ratio", "ratio"], ["logp_ref", "log π, reference"],
-  ["reward", "reward here"], ["credit", "credit"], ["coefficient", "coefficient"], ["weight", "weight"],
+const LINES = [["logp", "log π"], ["logp_old", "log π, old"], ["ratio", "ratio"], ["logp_sampler", "log π, sampler"], ["logp_ref", "log π, reference"],
+  ["reward", "reward here"], ["value", "value"], ["credit", "credit"], ["coefficient", "coefficient"], ["weight", "weight"],
   ["push", "weight × coefficient"], ["clipped", "clipped"]];
 const SIGNED = new Set(["reward", "credit", "coefficient", "push"]);
 const state = { iteration: 0, group: 0, view: "text", colour: "coefficient" };
@@ -200,7 +200,8 @@ function detail(picked) {
   aside.append(make("h3", {}, row.alone[i]));
   if (picked.length === 1) {
     aside.append(make("p", {}, `token ${i} of row ${row.row}, reward ${figure(row.total)}`));
-    for (const [field, label] of LINES) line(label, figure(at(row, field, i), 4, SIGNED.has(field)));
+    const optional = new Set(["logp_sampler", "value"]);
+    for (const [field, label] of LINES) if (row[field] || !optional.has(field)) line(label, figure(at(row, field, i), 4, SIGNED.has(field)));
     if (!row.mask[i]) line("decided by the policy", "no");
     for (const [key, value] of Object.entries(row.columns)) line(key, value);
   } else {
@@ -242,7 +243,7 @@ function summary(rows) {
     let carried = 0, count = 0;
     while (carried < 0.8 * whole) carried += all[count++];
     parts.push(`${count} of ${all.length} tokens carry 80 % of the push`);
-    if (zero) parts.push(`${zero} have coefficient 0`);
+    if (zero) parts.push(`${zero} with a coefficient of 0`);
   }
   return parts.join("; ") + ".";
 }
@@ -253,10 +254,10 @@ function draw() {
   byId("rows").replaceChildren(state.view === "tree" ? drawTree(rows, most) : drawText(rows, most));
   drawLegend(most);
   byId("summary").textContent = summary(rows);
-  // Begin with the token that is pushed most.
+  // Begin with the token that is pushed most, or with the root of the tree.
   const cells = [...byId("rows").querySelectorAll("[data-cell]")];
   const strength = (c) => Math.abs(sum(c.pick.map(([r, i]) => at(r, "push", i) ?? at(r, "coefficient", i)).filter(numeric)));
-  if (cells.length) choose(cells.reduce((a, b) => (strength(b) > strength(a) ? b : a)));
+  if (cells.length) choose(state.view === "tree" ? cells[0] : cells.reduce((a, b) => (strength(b) > strength(a) ? b : a)));
   else detail(null);
 }
 
@@ -272,9 +273,9 @@ function fillGroups() {
   const groups = DATA.iterations[state.iteration].groups;
   byId("group").replaceChildren(...groups.map((g, i) => {
     const totals = g.rows.map((r) => r.total).filter(numeric);
-    const mean = totals.length ? ` · reward ${figure(sum(totals) / totals.length)}` : "";
+    const mean = totals.length ? `reward ${figure(sum(totals) / totals.length)} · ` : "";
     const text = (g.prompt || "(empty prompt)").replace(/\s+/g, " ");
-    return make("option", { value: i }, `${text.length > 42 ? "…" + text.slice(-42) : text}${mean}`);
+    return make("option", { value: i }, `${mean}${text.length > 42 ? "…" + text.slice(-42) : text}`);
   }));
   // Begin where something is pushed.
   const efforts = groups.map((g) => sum(g.rows.map(effort)));
