@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "logpi.train": ["logpi.core", "logpi.recipes", "logpi.train"],
     "logpi.views": ["logpi.core", "logpi.recipes", "logpi.train.rundir", "logpi.views"],
 }
-ROOTS = ["logpi", "logpi.__main__", "logpi.cli", "logpi.demo", "logpi.docs", "logpi.run"]
+ROOTS = ["logpi", "logpi.__main__", "logpi.demo", "logpi.docs", "logpi.run"]
 
 FORBIDDEN = {
     r"pickle\.load\(": "files are JSON, YAML or safetensors; nothing is unpickled from disk",
@@ -245,16 +245,11 @@ def examined_text() -> str:
     return "\n".join([*tests, *examples])
 
 
-def has_behaviour(node: ast.AST) -> bool:
-    is_protocol = isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
-    return isinstance(node, ast.FunctionDef | ast.ClassDef) and not is_protocol
-
-
 @pytest.mark.parametrize("module", PUBLIC)
 def test_public_names_are_tested(module):
     if within(module, "logpi.rows"):  # tested through the table, row by row
         return
-    made = {n.name for n in tree(PUBLIC[module]).body if has_behaviour(n)}
+    made = {n.name for n in tree(PUBLIC[module]).body if isinstance(n, ast.FunctionDef)}
     names = made & set(declared(PUBLIC[module]) or [])
     missing = [name for name in sorted(names) if not re.search(rf"\b{name}\b", examined_text())]
     assert not missing, f"{module}: in no test and no example: {missing}"
@@ -263,6 +258,8 @@ def test_public_names_are_tested(module):
 def test_tests_mirror_the_source():
     for path in TESTS.rglob("test_*.py"):
         folder = path.parent.relative_to(TESTS)
+        if folder.parts[:1] == ("learn",):  # slow learning tests, of the whole house
+            continue
         assert (SOURCE / "logpi" / folder).is_dir(), f"{path}: no such folder in src/logpi"
     for package in ("core", "worlds/lm", "train", "views"):
         assert list((TESTS / package).glob("test_*.py")), f"tests/{package} has no tests"

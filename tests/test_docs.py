@@ -1,0 +1,72 @@
+"""What the documentation says: generated parts are up to date, examples run, links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from logpi.docs import PAGES, rendered
+
+ROOT = Path(__file__).parents[1]
+PROSE = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+ALPHABET = "0123456789+="
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_generated_parts_are_up_to_date(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert rendered(text) == text, "run `make docs`"
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_commands_exist(path):
+    text = path.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"\bmake ([a-z]+)\b", text):
+        known = re.search(rf"^{target}:", makefile, re.MULTILINE)
+        assert known or f"`make {target}`" not in text, f"{path.name}: no `make {target}`"
+
+
+def example() -> str:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(r"<!-- example -->\n```python\n(.*?)```", readme, re.DOTALL)[1]
+
+
+def problems() -> str:
+    rows = [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a in range(8) for b in range(8)]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_the_example_of_the_readme_runs(tmp_path):
+    from logpi.worlds.lm.tiny import tiny
+
+    tiny(tmp_path / "path/to/hf-folder", alphabet=ALPHABET, hidden=16, layers=1, heads=2)
+    (tmp_path / "train.jsonl").write_text(problems(), encoding="utf-8")
+    code = example().replace("iterations=50", "iterations=3")
+    check = (
+        "\nfrom transformers import AutoModelForCausalLM\n"
+        "AutoModelForCausalLM.from_pretrained(run.model_dir)\n"
+        "assert len(run.metrics) == 3\n"
+        "assert 0 <= run.metrics[-1]['reward'] <= 1\n"
+        "assert logpi.RECIPES['dr_grpo'].aggregate is not None\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code + check],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
