@@ -92,7 +92,7 @@ def finish(case: Case, *, group: Tensor, away: float, noise) -> Case:
         next_value=torch.where(case.signals.end, noise(n, t), following),
         q=noise(n, t),
         group=group,
-        scored=case.signals.reward != 0,
+        scored=case.signals.end,
         baseline=noise(n),
     )
 

@@ -11,9 +11,8 @@ from math import prod
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from tests.core.cases import Case
+from torch import Tensor
 
 LOSSES: dict[str, Callable[..., Tensor]] = {}
 

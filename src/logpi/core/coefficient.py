@@ -207,7 +207,7 @@ def reference_k2(beta: float = 0.04) -> Coefficient:
     return coefficient
 
 
-@factory(reads=("logp", "logp_ref"))
+@factory(reads=("logp",))
 def reference_k1(beta: float = 0.04) -> Coefficient:
     """−β: the estimator k1 in the loss. Its mean is the gradient of nothing: E[∇logp] = 0.
 
