@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin
@@ -18,8 +17,8 @@ class BranchLayer(CacheLayerMixin):
     """One layer's keys and values: of the prompts, read by all their branches, and of the branches.
 
     `keys` and `values` are [branches with room, heads, tokens with room, size]. The first `branches` of them are in
-    use and hold `length` tokens each. The rest of the room is zero, never uninitialised: an attention that reads it
-    with weight 0 must not meet a NaN there.
+    use and hold `length` tokens each. The rest of their room is zero, not uninitialised: an
+    attention that reads it with weight 0 must not meet a NaN there.
     """
 
     is_sliding = False  # all positions are kept, so a sliding window is a matter of the mask
@@ -53,21 +52,24 @@ class BranchLayer(CacheLayerMixin):
         """
         start, self.length = self.length, self.length + key_states.shape[2]
         self._make_room()
-        assert self.keys is not None and self.values is not None
+        assert self.keys is not None
+        assert self.values is not None
         self.keys[: self.branches, :, start : self.length] = key_states
         self.values[: self.branches, :, start : self.length] = value_states
         end = self.keys.shape[2] if self.shared else self.length
         return self.keys[: self.branches, :, :end], self.values[: self.branches, :, :end]
 
     def fork(self, source: Tensor, target: Tensor, *, branches: int, room: int) -> None:
-        """Copy branches `source` to places `target`, of which no one is a source; `branches` are in use then."""
+        """Copy branches `source` to places `target`, none of which is a source."""
         self.room = room
         if branches > self._places():
-            self._resize(self._tokens(), keep=self.branches)
-        assert self.keys is not None and self.values is not None
+            self._resize(self._tokens())
+        assert self.keys is not None
+        assert self.values is not None
         if self.length and len(source):
-            for kept in (self.keys, self.values):
-                kept[target, :, : self.length] = kept[source, :, : self.length]
+            # Whole rows, zeros included: what no branch has used yet was never initialised.
+            self.keys.index_copy_(0, target, self.keys.index_select(0, source))
+            self.values.index_copy_(0, target, self.values.index_select(0, source))
         self.branches = branches
 
     def keep_prompts(self, index: Tensor) -> None:
@@ -97,25 +99,29 @@ class BranchLayer(CacheLayerMixin):
     def _make_room(self) -> None:
         tokens = self._tokens()
         if self.length > tokens:
-            # A quarter more, so that copying stays linear in the length and unread room below a fifth.
+            # A quarter more, so that copying stays linear in the length and unread room below a
+            # fifth.
             grown = max(self.length, tokens + max(_STEP, tokens // 4))
-            self._resize(-(-grown // _STEP) * _STEP, keep=self.branches)
+            self._resize(-(-grown // _STEP) * _STEP)
 
-    def _resize(self, tokens: int, *, keep: int) -> None:
-        assert self.keys is not None and self.values is not None
-        places = max(self.room, keep)
-        self.keys = _resized(self.keys, places, tokens, keep)
-        self.values = _resized(self.values, places, tokens, keep)
+    def _resize(self, tokens: int) -> None:
+        assert self.keys is not None
+        assert self.values is not None
+        places = max(self.room, self.branches)
+        self.keys = _resized(self.keys, places, tokens, self.branches)
+        self.values = _resized(self.values, places, tokens, self.branches)
 
 
 def _empty(like: Tensor) -> tuple[int, int, int, int]:
     return (0, like.shape[1], 0, like.shape[3])
 
 
-def _resized(old: Tensor, places: int, tokens: int, keep: int) -> Tensor:
-    new = old.new_zeros((places, old.shape[1], tokens, old.shape[3]))
-    keep, length = min(keep, old.shape[0]), min(tokens, old.shape[2])
-    new[:keep, :, :length] = old[:keep, :, :length]
+def _resized(old: Tensor, places: int, tokens: int, branches: int) -> Tensor:
+    new = old.new_empty((places, old.shape[1], tokens, old.shape[3]))
+    kept, length = min(branches, old.shape[0]), old.shape[2]
+    new[:kept, :, :length] = old[:kept]
+    new[:kept, :, length:] = 0
+    new[kept:branches] = 0
     return new
 
 
