@@ -10,6 +10,7 @@ from typing import NoReturn
 
 __all__ = ["COMMANDS", "build", "parse"]
 
+# Name and first line of help.
 COMMANDS = {
     "train": "train a policy: a recipe, a preset or a YAML file, and key=value overrides",
     "evaluate": "the trained model on held-out data, greedy or with several samples",

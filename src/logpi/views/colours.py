@@ -7,17 +7,19 @@ from collections.abc import Iterable
 
 __all__ = ["BLUE", "GREY", "PALETTE", "VERMILION", "Colour", "diverging", "scale_of", "strength"]
 
+# Red, green and blue, 0 to 255.
 Colour = tuple[int, int, int]
 
 # Blue and vermilion stay apart for every common kind of colour blindness; red and green do not.
 BLUE: Colour = (20, 90, 190)
-VERMILION: Colour = (190, 60, 10)
+VERMILION: Colour = (190, 60, 10)  # a negative coefficient
 GREY: Colour = (
     104,
     104,
     104,
 )  # white text on it has contrast 5.5, on a light and on a dark terminal
 
+# The report mixes these into its page at no more than 0.58.
 PALETTE: dict[str, dict[str, Colour]] = {
     "light": {"up": (38, 104, 190), "down": (204, 82, 28), "other": (92, 96, 102)},
     "dark": {"up": (92, 160, 240), "down": (240, 124, 72), "other": (150, 155, 162)},

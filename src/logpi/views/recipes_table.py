@@ -11,6 +11,7 @@ from logpi.recipes import RECIPES
 
 __all__ = ["COLUMNS", "markdown", "rows", "table"]
 
+# The columns in their order; `rows` has them as keys.
 COLUMNS = ("name", "data", "credit", "coefficient", "averaging", "critic", "update", "paper")
 
 

@@ -80,36 +80,39 @@ def render(record: Record) -> str:
             f"nothing to report: "
             f"{' '.join(record.notes)} Let the run finish an iteration first."
         )
-    drawn = curves.charts(record.metrics)
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    kept = _kept(record)
+    digest = hashlib.sha256(script.encode()).digest()
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            record=record,
-            about=_about(record),
-            headline=_headline(record),
-            charts=[c for c in drawn if c.main],
-            others=[c for c in drawn if not c.main],
-            box=curves,
-            samples=_samples(record),
-            scale=scale_of(d.coefficient for r in record.rows for d in r.decisions),
-            has_rows=bool(record.rows),
-            left_out=len(record.iterations) - len(kept),
-            data=data_block(
-                {"charts": _series(drawn), "iterations": [_iteration(record, i) for i in kept]}
-            ),
-            tables=[
-                ("Configuration", _flat(record.config)),
-                ("Environment", _flat(record.environment)),
-            ],
-            palette=PALETTE,
+            **_facts(record),
             script=Markup(script),
-            hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            hash=base64.b64encode(digest).decode(),
+            palette=PALETTE,
+            box=curves,
             logpi=version("logpi"),
         )
     )
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """What the template says of this run."""
+    drawn, kept = curves.charts(record.metrics), _kept(record)
+    data = {"charts": _series(drawn), "iterations": [_iteration(record, i) for i in kept]}
+    tables = [("Configuration", record.config), ("Environment", record.environment)]
+    return {
+        "record": record,
+        "about": _about(record),
+        "headline": _headline(record),
+        "charts": [c for c in drawn if c.main],
+        "others": [c for c in drawn if not c.main],
+        "samples": _samples(record),
+        "scale": scale_of(d.coefficient for r in record.rows for d in r.decisions),
+        "left_out": len(record.iterations) - len(kept),
+        "tables": [(title, _flat(tree)) for title, tree in tables],
+        "data": data_block(data),
+    }
 
 
 def data_block(value: Any) -> Markup:
