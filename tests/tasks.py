@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,22 @@ from logpi.worlds.lm.tiny import tiny
 
 PROMPTS = [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a in range(8) for b in range(4)]
 DEMONSTRATIONS = [{"prompt": row["prompt"], "completion": "777"} for row in PROMPTS]
-PAIRS = [{"prompt": row["prompt"], "chosen": "777", "rejected": "10"} for row in PROMPTS]
+
+ALPHABET = "0123456789+-*= "
+
+
+def _pairs(count: int) -> list[dict[str, str]]:
+    """Pairs of what an untrained model writes, the one with more sevens chosen."""
+    rng, pairs = random.Random(0), []
+    while len(pairs) < count:
+        one, two = ("".join(rng.choices(ALPHABET + "7777", k=4)) for _ in range(2))
+        if one.count("7") > two.count("7"):
+            prompt = PROMPTS[len(pairs) % len(PROMPTS)]["prompt"]
+            pairs.append({"prompt": prompt, "chosen": one, "rejected": two})
+    return pairs
+
+
+PAIRS = _pairs(1024)
 
 LANGUAGE_RECIPES = [
     "sft", "rft", "online_rft", "dpo", "dpo_mean", "ipo", "simpo", "reinforce", "remax", "rloo",
