@@ -155,7 +155,7 @@ def prune(root: Path, keep: int) -> None:
             whole += problem(folder) is None
             continue
         # Renamed first: a folder that is half deleted must not look like a checkpoint.
-        doomed = folder.with_name(f"{TEMPORARY}old-{folder.name}")
+        doomed = folder.with_name(f"{TEMPORARY}gone-{folder.name}")
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
     sweep(root)

@@ -6,6 +6,7 @@ own comes from Python, or from `--reward file.py:function` on the command line.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +120,7 @@ class RunConfig(BaseModel):
         )
 
     def plain(self) -> dict[str, Any]:
-        """The run as JSON-able data. A Python callable becomes its name: see `python_reward`."""
+        """The run as JSON-able data; functions and long data become names: see `python_reward`."""
         return {name: _plain(value, name) for name, value in self.model_dump().items()}
 
     def to_yaml(self) -> str:
@@ -128,6 +129,7 @@ class RunConfig(BaseModel):
 
 
 _PYTHON = "python:"
+_MANY = 100  # rows of data given from Python that config.yaml still holds
 _ALIASES = {
     "learning_rate": "optim.lr",
     "steps": "iterations",
@@ -233,7 +235,7 @@ def presets() -> dict[str, str]:
 
 
 def python_reward(value: Any) -> str | None:
-    """The name of the Python function that a stored configuration had as its reward, or None.
+    """The name of what was given from Python and could not be stored, a function or rows; or None.
 
     >>> python_reward("python:rewards.brief")
     'rewards.brief'
@@ -332,6 +334,9 @@ def _plain(value: Any, key: str) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(inner, f"{key}.{name}") for name, inner in value.items()}
     if isinstance(value, list | tuple):
+        if len(value) > _MANY and all(isinstance(row, Mapping) for row in value):
+            digest = hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
+            return f"{_PYTHON}{len(value)} rows, sha256 {digest}"
         return [_plain(inner, key) for inner in value]
     if isinstance(value, Path):
         return str(value)

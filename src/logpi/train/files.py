@@ -27,6 +27,7 @@ __all__ = [
 TEMPORARY = ".tmp-"
 """How the names of unfinished files and folders begin; nothing else in a run directory does."""
 
+_ASIDE = f"{TEMPORARY}old-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -105,9 +106,14 @@ def folder_in_one_go(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> list[str]:
-    """The names of the unfinished files and folders that were removed from `folder`."""
+    """The names of the unfinished files and folders that were removed from `folder`.
+
+    What was moved aside for a successor that never came is put back first.
+    """
     found = sorted(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else []
     for path in found:
+        if path.name.startswith(_ASIDE):
+            _put_back(path)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -153,7 +159,7 @@ def _move(temporary: Path, path: Path, replace: bool) -> None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
             raise
         return
-    aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}old-", dir=path.parent))
+    aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=path.parent))
     os.rename(path, aside / path.name)
     try:
         os.rename(temporary, path)
@@ -161,6 +167,12 @@ def _move(temporary: Path, path: Path, replace: bool) -> None:
         os.rename(aside / path.name, path)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_back(aside: Path) -> None:
+    for old in aside.iterdir():
+        if not (aside.parent / old.name).exists():
+            os.rename(old, aside.parent / old.name)
 
 
 def _reason(error: Exception) -> str:

@@ -36,7 +36,7 @@ def learning_rate(
             "learning rate was reached. Take a shorter warm-up."
         )
     if done < warmup:
-        return base * (done + 1) / warmup
+        return base * ((done + 1) / warmup)  # in this order, so that its last step is base exactly
     if decay == "constant":
         return base
     share = min(1.0, (done - warmup) / max(1, iterations - warmup))
