@@ -1,7 +1,7 @@
 """Where the gradient comes from: "The capital of France is ..." told by seven methods.
 
 A model says Paris, Lyon or Marseille with probability .9, .08 and .02; Paris earns 10, the others
--10. The words before the city are decisions too, but not one of them changes what comes of it: their
+-10. The words before the city are decisions too, but none of them changes what comes of it: their
 true advantage is 0. What a method gives them all the same is luck, pushed into the weights. The
 numbers are exact: every batch is enumerated with its probability.
 
@@ -69,8 +69,8 @@ def main() -> None:
         print(f"{name:<28}{words}  {cities}")
     print(
         "\nA baseline, a group and a whitened batch take the mean of the luck to 0 and leave its"
-        "\nvariance (that of grpo and reinforce++ counts in standard deviations). Only a credit that"
-        "\nasks, token by token, what changed, gives 0 to words that changed nothing."
+        "\nvariance (that of grpo and reinforce++ counts in standard deviations). Only a credit"
+        "\nthat asks, token by token, what changed, gives 0 to words that changed nothing."
     )
 
 
