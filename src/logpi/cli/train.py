@@ -33,6 +33,8 @@ def run(given: Namespace) -> int:
     words, directory, resume = _what(given)
     reward = load_function(given.reward) if given.reward else None
     config = _config(words, directory if resume else None)
+    if reward is not None:  # so that config.yaml names the reward that ran, not the one it replaced
+        config = config.model_copy(update={"world": {**config.world, "reward": reward}})
     world = world_of(config, reward=reward)
     if given.dry_run:
         told = config.model_copy(update={"world": world.model_dump()})
