@@ -35,9 +35,7 @@ def step(named, optimizer, seed, skip=()):
 
 @settings(deadline=None, max_examples=25)
 @given(
-    shapes=st.lists(
-        st.sampled_from([(), (1,), (3,), (2, 5), (4, 1, 3)]), min_size=1, max_size=4
-    ),
+    shapes=st.lists(st.sampled_from([(), (1,), (3,), (2, 5), (4, 1, 3)]), min_size=1, max_size=4),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
     before=st.integers(0, 3),
     after=st.integers(1, 3),

@@ -24,9 +24,7 @@ def test_cosine_by_hand():
     assert rates[4] == 0.0
 
 
-@given(
-    iterations=st.integers(1, 60), data=st.data(), decay=DECAYS, base=st.floats(1e-8, 1.0)
-)
+@given(iterations=st.integers(1, 60), data=st.data(), decay=DECAYS, base=st.floats(1e-8, 1.0))
 def test_every_iteration_learns_at_most_the_base_rate(iterations, data, decay, base):
     warmup = data.draw(st.integers(0, iterations))
     rates = [

@@ -255,13 +255,15 @@ def _refuse_existing(path: Path) -> None:
 def _settle(path: Path, config: RunConfig, *, must: bool) -> bool:
     """Whether the directory was made. It appears with its files in it: nobody sees half of one."""
     try:
-        with disk_full(str(path), "Nothing was written."):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with folder_in_one_go(path, replace=False) as folder:
-                (folder / _CONFIG).write_text(config.to_yaml(), encoding="utf-8")
-                (folder / _ENV).write_text(
-                    json.dumps(environment(), indent=1) + "\n", encoding="utf-8"
-                )
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"the run directory {path} cannot be made: {error}.") from error
+    try:
+        whole = folder_in_one_go(path, replace=False)
+        with disk_full(str(path), "Nothing was written."), whole as folder:
+            (folder / _CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+            env = json.dumps(environment(), indent=1) + "\n"
+            (folder / _ENV).write_text(env, encoding="utf-8")
     except FileExistsError:
         if not must:
             return False
