@@ -151,7 +151,7 @@ def _sample(logits: Tensor, branch: Tensor, uniform: Tensor, sampling: Sampling)
     if sampling.truncates:
         kept = truncate(scores, sampling).log_softmax(-1)
     token = _inverse_cdf(kept.exp(), branch, uniform)
-    place = branch * logits.shape[1] + token.clamp_min(0)
+    place = branch * logits.shape[1] + token.clamp(0, logits.shape[1] - 1)
     return Drawn(
         token,
         logp.flatten()[place],

@@ -45,9 +45,10 @@ class Stops:
         """Whether a stop string may end in this token."""
         if token not in self._completing:
             text = self._tokenizer.decode([token])
-            # Part of a character, or blank because a leading space is dropped: it may be anything.
+            # A part of a character may become any; a leading space, which may be all, is dropped.
             unclear = not text.strip() or "\N{REPLACEMENT CHARACTER}" in text
-            self._completing[token] = unclear or any(end in text for end in self._ends)
+            ends = any(end in text or end.isspace() for end in self._ends)
+            self._completing[token] = unclear or ends
         return self._completing[token]
 
     def _found(self, tokens: np.ndarray) -> bool:

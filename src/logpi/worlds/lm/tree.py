@@ -154,7 +154,7 @@ def _agrees(lm: LanguageModel) -> bool:
             tree = Tree(lm, prompts, shared=True)
             branch = tree.grow(rows, tokens[0], lazy=False)
             branch = tree.grow(branch, tokens[1], lazy=False)
-        except (AttributeError, TypeError, ValueError, KeyError, AssertionError):
+        except (AttributeError, TypeError, LookupError, ValueError, RuntimeError, AssertionError):
             return False
     with torch.inference_mode():
         for i in range(3):
