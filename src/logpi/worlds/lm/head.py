@@ -36,7 +36,9 @@ class Head:
         >>> head.logits(torch.tensor([[0.0, 100.0]]))
         tensor([[0., 3.]])
         """
-        raw = hidden if self.weight is None else nn.functional.linear(hidden, self.weight, self.bias)
+        raw = (
+            hidden if self.weight is None else nn.functional.linear(hidden, self.weight, self.bias)
+        )
         raw = raw if raw.dtype == torch.float64 else raw.float()
         if self.softcap is not None:
             raw = self.softcap * torch.tanh(raw / self.softcap)

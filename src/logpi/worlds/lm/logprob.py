@@ -83,7 +83,12 @@ def _scaled(h: Tensor, weight: Tensor | None, bias: Tensor | None, c: _Constants
 class _LinearLogProb(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor | None, bias: Tensor | None, targets: Tensor, c: _Constants
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        targets: Tensor,
+        c: _Constants,
     ) -> tuple[Tensor, Tensor | None]:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         m = len(hidden)
@@ -120,7 +125,9 @@ class _LinearLogProb(torch.autograd.Function):
             for at in range(0, len(hidden), c.chunk):
                 here = slice(at, at + c.chunk)
                 z = _scaled(h[here], w, b, c) if kept is None else kept
-                extra = None if g_entropy is None or spread is None else (g_entropy[here], spread[here])
+                extra = (
+                    None if g_entropy is None or spread is None else (g_entropy[here], spread[here])
+                )
                 d = _d_logits(z, lse[here], targets[here], g_logp[here], extra, c)
                 if d_b is not None:
                     d_b += d.sum(0)
@@ -134,7 +141,12 @@ class _LinearLogProb(torch.autograd.Function):
 
 
 def _d_logits(
-    z: Tensor, lse: Tensor, targets: Tensor, g: Tensor, extra: tuple[Tensor, Tensor] | None, c: _Constants
+    z: Tensor,
+    lse: Tensor,
+    targets: Tensor,
+    g: Tensor,
+    extra: tuple[Tensor, Tensor] | None,
+    c: _Constants,
 ) -> Tensor:
     """The gradient of the raw logits: ∂logp/∂z = 1[target] - p and ∂H/∂z = -p (log p + H), then ∂z/∂raw."""
     log_p = z - lse[:, None]

@@ -85,6 +85,13 @@ class LanguageModel:
         return self.head.logits(hidden)
 
     @property
+    def size(self) -> int:
+        """The length of a hidden state."""
+        if self.head.weight is not None:
+            return self.head.weight.shape[1]
+        return self.causal.config.get_text_config().vocab_size
+
+    @property
     def adapted(self) -> bool:
         """True where only a LoRA adapter is trained."""
         return isinstance(self.model, PeftModel)
@@ -100,10 +107,15 @@ class LanguageModel:
         with self.model.disable_adapter():
             yield
 
+    def copy(self) -> LanguageModel:
+        """A model of its own with the same weights."""
+        return _describe(copy.deepcopy(self.model), self.tokenizer, self.device)
+
     def frozen_copy(self) -> LanguageModel:
         """A copy whose parameters never move: a reference policy."""
-        model = copy.deepcopy(self.model).requires_grad_(False)
-        return _describe(model, self.tokenizer, self.device)
+        frozen = self.copy()
+        frozen.model.requires_grad_(False)
+        return frozen
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that training moves: all of them, or the adapter's."""
@@ -125,7 +137,9 @@ class LanguageModel:
     def save_adapter(self, folder: str | Path) -> Path:
         """The folder, now holding the adapter alone, as peft reads it."""
         if not isinstance(self.model, PeftModel):
-            raise ModelError("there is no adapter to save: load the model with lora={...}, or use `save`.")
+            raise ModelError(
+                "there is no adapter to save: load the model with lora={...}, or use `save`."
+            )
         self.model.save_pretrained(str(folder))
         return Path(folder)
 
@@ -160,7 +174,9 @@ def load(
     """
     if dtype not in _DTYPES:
         raise ModelError(f"dtype {dtype!r} is unknown. Choose one of {', '.join(sorted(_DTYPES))}.")
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    )
     model, tokenizer = _from_pretrained(path, dtype, None if attention == "auto" else attention)
     model = model.to(place).eval()
     if lora is not None:
@@ -172,7 +188,9 @@ def _from_pretrained(
     path: str | Path, dtype: str, attention: str | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     name = str(path)
-    if not Path(name).exists() and (Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1):
+    if not Path(name).exists() and (
+        Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1
+    ):
         raise ModelError(
             f"there is no model folder {name!r}. Give a folder with config.json, weights and tokenizer files, "
             "or a name on the Hugging Face hub."
@@ -180,7 +198,9 @@ def _from_pretrained(
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=attention)
+            model = AutoModelForCausalLM.from_pretrained(
+                name, dtype=dtype, attn_implementation=attention
+            )
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
@@ -192,7 +212,9 @@ def _from_pretrained(
 
 def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
     if unknown := set(lora) - _LORA_KEYS:
-        raise ModelError(f"unknown lora option {sorted(unknown)}. Choose among {sorted(_LORA_KEYS)}.")
+        raise ModelError(
+            f"unknown lora option {sorted(unknown)}. Choose among {sorted(_LORA_KEYS)}."
+        )
     if lora.get("dropout", 0):
         raise ModelError(
             f"lora dropout is {lora['dropout']}, but sampling and training must see the same policy. Set it to 0."
@@ -257,7 +279,9 @@ def _probe(lm: LanguageModel) -> None:
         )
     tolerance = {torch.float64: 1e-9, torch.float32: 1e-4}.get(whole.dtype, 5e-2)
     if not lm.head.plain and not _close(lm.logits(lm.hidden(ids)), whole, tolerance):
-        _LOG.info("the head of %s is not linear; its own logits are used.", type(lm.causal).__name__)
+        _LOG.info(
+            "the head of %s is not linear; its own logits are used.", type(lm.causal).__name__
+        )
         lm.head = Head(None)
     cache = DynamicCache()
     try:

@@ -97,7 +97,9 @@ class Block:
         if self.stem is None and window is None:
             return None
         step = np.arange(self.width)
-        offset = self.offset[:, None] if (self.offset != self.offset[0]).any() else self.offset[:1, None]
+        offset = (
+            self.offset[:, None] if (self.offset != self.offset[0]).any() else self.offset[:1, None]
+        )
         query = key = offset + step
         real = np.ones((1, 1), bool)
         if self.stem is not None and stems is not None:
@@ -147,7 +149,9 @@ class Layout:
     position_ids: Tensor  # [1, N]
     stems: Block | None
     blocks: list[Block]  # branches and singles
-    before: list[Ids]  # per row of the group: the packed positions whose hidden states decide its tokens
+    before: list[
+        Ids
+    ]  # per row of the group: the packed positions whose hidden states decide its tokens
 
     @property
     def all_blocks(self) -> list[Block]:
@@ -259,7 +263,13 @@ def _attend(
     q, k, v = (x.transpose(1, 2) for x in qkv)
     if softcap is None:
         out = scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scale,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
         return out.transpose(1, 2)
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))

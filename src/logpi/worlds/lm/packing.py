@@ -69,9 +69,9 @@ def plan(
         decisions_live=int(live.sum()),
     )
     bundles = _bundles(rows, None if unit is None else unit.tolist())
-    order = _PromptOrder(prompts, rows)
-    bundles.sort(key=order)
-    parts = list(_filled(bundles, _Cost([len(p) for p in prompts], shared), budget))
+    lengths = [len(prompt) for prompt in prompts]
+    fill = _fill_shared if shared else _fill_rows
+    parts = list(fill(bundles, lengths, budget))
     counts.parts = len(parts)
     return Plan(prompts, parts, counts)
 
@@ -94,7 +94,9 @@ def _merged(inputs: Completions, live: Tensor, canonical: list[int]) -> list[Row
     tokens = inputs.tokens.cpu().numpy().astype(np.int64, copy=False)
     last = np.where(on.any(1), on.shape[1] - on[:, ::-1].argmax(1), 0)
     found: dict[tuple[int, bytes], Row] = {}
-    for i, (prompt, length) in enumerate(zip(inputs.prompt_of.tolist(), last.tolist(), strict=True)):
+    for i, (prompt, length) in enumerate(
+        zip(inputs.prompt_of.tolist(), last.tolist(), strict=True)
+    ):
         if not length:
             continue
         ids = tokens[i, :length]
@@ -127,57 +129,54 @@ def _bundles(rows: list[Row], unit: list[int] | None) -> list[Group]:
     return list(bundles.values())
 
 
-class _PromptOrder:
-    """Sorts bundles: prompts of like length and like longest row together, a prompt's rows by length."""
+def _fill_rows(bundles: list[Group], prompt_length: list[int], budget: int) -> Iterator[Group]:
+    """Rows by length, so that padding them to the longest of their micro-batch costs little."""
 
-    def __init__(self, prompts: list[Ids], rows: list[Row]) -> None:
-        longest = [0] * len(prompts)
-        for row in rows:
-            longest[row.prompt] = max(longest[row.prompt], len(row.tokens))
-        self.key = [(len(p), most, i) for i, (p, most) in enumerate(zip(prompts, longest, strict=True))]
+    def longest(bundle: Group) -> int:
+        return max(prompt_length[row.prompt] + len(row.tokens) - 1 for row in bundle)
 
-    def __call__(self, bundle: Group) -> tuple[tuple[int, int, int], int]:
-        return self.key[bundle[0].prompt], max(len(row.tokens) for row in bundle)
-
-
-@dataclass(slots=True)
-class _Cost:
-    """Positions that running a bundle adds to a micro-batch."""
-
-    prompt_length: list[int]
-    shared: bool
-
-    def __call__(self, bundle: Group, have: set[int]) -> int:
-        own = sum(len(row.tokens) - 1 for row in bundle)
-        if self.shared:
-            return own + sum(self.prompt_length[p] for p in {row.prompt for row in bundle} - have)
-        return own + sum(self.prompt_length[row.prompt] for row in bundle)
+    part: Group = []
+    for bundle in sorted(bundles, key=longest):
+        if part and (len(part) + len(bundle)) * longest(bundle) > budget:
+            yield part
+            part = []
+        part = part + bundle
+    if part:
+        yield part
 
 
-def _filled(bundles: list[Group], cost: _Cost, budget: int) -> Iterator[Group]:
-    """Micro-batches of about equal cost, none above the budget unless one bundle is; prompts whole if they fit."""
-    by_prompt: list[list[Group]] = []
-    for bundle in bundles:
-        if not by_prompt or by_prompt[-1][0][0].prompt != bundle[0].prompt:
-            by_prompt.append([])
-        by_prompt[-1].append(bundle)
-    whole = [[row for bundle in family for row in bundle] for family in by_prompt]
-    costs = [cost(family, set()) for family in whole]
+def _fill_shared(bundles: list[Group], prompt_length: list[int], budget: int) -> Iterator[Group]:
+    """Micro-batches of about equal cost, none above the budget unless one bundle is; prompts whole if they fit.
+
+    Prompts of like length and like longest row come together.
+    """
+    families: dict[int, list[Group]] = {}
+    for bundle in sorted(bundles, key=lambda b: max(len(row.tokens) for row in b)):
+        families.setdefault(bundle[0].prompt, []).append(bundle)
+
+    def likeness(prompt: int) -> tuple[int, int, int]:
+        return prompt_length[prompt], max(len(r.tokens) for r in families[prompt][-1]), prompt
+
+    def cost(bundle: Group, have: set[int]) -> int:
+        new = {row.prompt for row in bundle} - have
+        return sum(len(row.tokens) - 1 for row in bundle) + sum(prompt_length[p] for p in new)
+
+    ordered = [families[prompt] for prompt in sorted(families, key=likeness)]
+    costs = [cost([row for bundle in family for row in bundle], set()) for family in ordered]
     target = sum(costs) / max(1, -(-sum(costs) // budget))
     part: Group = []
     have: set[int] = set()
     spent = 0
-    for family, together, price in zip(by_prompt, whole, costs, strict=True):
-        # Nearest to the target: start anew where stopping here is closer to it than going on.
-        if part and (spent + price > budget or target - spent < spent + price - target):
-            yield part
-            part, have, spent = [], set(), 0
-        for bundle in [together] if price <= budget else family:
+    for family, price in zip(ordered, costs, strict=True):
+        # Start anew where stopping here is nearer to the target than going on.
+        fresh = spent + price > budget or target - spent < spent + price - target
+        for bundle in family:
             extra = cost(bundle, have)
-            if part and spent + extra > budget:
+            if part and (fresh or spent + extra > budget):
                 yield part
                 part, have, spent = [], set(), 0
                 extra = cost(bundle, have)
+            fresh = False
             part = part + bundle
             have |= {row.prompt for row in bundle}
             spent += extra

@@ -69,17 +69,22 @@ class LMPolicy:
         """What the optimizer moves."""
         return self.lm.named_parameters()
 
+    def view(self) -> LMPolicy:
+        """The same model with counts of its own."""
+        return self._of(self.lm, adapter=self._adapter)
+
+    def copy(self) -> LMPolicy:
+        """A model of its own with the same weights."""
+        return self._of(self.lm.copy(), adapter=self._adapter)
+
     def reference(self) -> LMPolicy:
         """The policy as it is before training: adapter off, or a frozen copy."""
-        lm = self.lm if self.lm.adapted else self.lm.frozen_copy()
-        return LMPolicy(
-            lm,
-            token_budget=self.token_budget,
-            autocast=self.autocast,
-            adapter=False,
-            share_prompts=self._packed,
-            chunk=self.chunk,
-        )
+        return self._of(self.lm if self.lm.adapted else self.lm.frozen_copy(), adapter=False)
+
+    def _of(self, lm: LanguageModel, *, adapter: bool) -> LMPolicy:
+        other = LMPolicy.__new__(LMPolicy)
+        other.__dict__ = {**self.__dict__, "lm": lm, "_adapter": adapter, "counts": Counts()}
+        return other
 
     @torch.no_grad()
     def log_prob(self, inputs: Completions) -> Tensor:
@@ -179,7 +184,9 @@ class LMPolicy:
             dense = x.new_zeros(len(group) * t).index_copy(0, place, x).view(len(group), t)
             return dense.to(device).index_select(0, member).masked_fill(~here, 0)
 
-        return Part(rows, spread(found.logp), None if found.entropy is None else spread(found.entropy))
+        return Part(
+            rows, spread(found.logp), None if found.entropy is None else spread(found.entropy)
+        )
 
     @property
     def _wide(self) -> torch.dtype:
@@ -210,7 +217,13 @@ def _packs(lm: LanguageModel) -> bool:
     vocabulary = lm.causal.get_input_embeddings().num_embeddings
     ids = (np.arange(64) * 7919 + 1) % vocabulary
     prompts = [ids[:3], ids[5:10], ids[20:24]]
-    group = [Row(0, ids[30:34]), Row(0, ids[35:37]), Row(1, ids[40:43]), Row(1, ids[41:46]), Row(2, ids[50:53])]
+    group = [
+        Row(0, ids[30:34]),
+        Row(0, ids[35:37]),
+        Row(1, ids[40:43]),
+        Row(1, ids[41:46]),
+        Row(2, ids[50:53]),
+    ]
     where = packed.layout(group, prompts, lm.device)
     try:
         ours = _packed_hidden(lm, where)
@@ -221,7 +234,12 @@ def _packs(lm: LanguageModel) -> bool:
     for row, at in zip(group, where.before, strict=True):
         whole = np.concatenate([prompts[row.prompt], row.tokens[:-1]])
         theirs = lm.hidden(torch.from_numpy(whole)[None].to(lm.device))[0, -len(row.tokens) :]
-        if not torch.allclose(ours[torch.from_numpy(at).to(lm.device)], theirs, atol=tolerance, rtol=tolerance):
-            _LOG.info("prompts are not shared: packed rows do not give %s's states", type(lm.causal).__name__)
+        if not torch.allclose(
+            ours[torch.from_numpy(at).to(lm.device)], theirs, atol=tolerance, rtol=tolerance
+        ):
+            _LOG.info(
+                "prompts are not shared: packed rows do not give %s's states",
+                type(lm.causal).__name__,
+            )
             return False
     return True

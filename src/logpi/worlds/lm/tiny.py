@@ -69,7 +69,9 @@ def tiny(
     Raises `ModelError` for an architecture it does not build, or heads that do not divide `hidden`.
     """
     if architecture not in ARCHITECTURES:
-        raise ModelError(f"tiny does not build {architecture!r}. Choose one of {', '.join(ARCHITECTURES)}.")
+        raise ModelError(
+            f"tiny does not build {architecture!r}. Choose one of {', '.join(ARCHITECTURES)}."
+        )
     if hidden % heads:
         raise ModelError(f"hidden is {hidden}, which {heads} heads do not divide.")
     folder = Path(folder)
@@ -77,7 +79,14 @@ def tiny(
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     special["bos_token_id"] = tokenizer.bos_token_id
     shape = _shape(architecture, hidden, layers, heads)
-    fields = {"vocab_size": len(tokenizer), "tie_word_embeddings": tie, "dtype": "float32", **special, **shape, **config}
+    fields = {
+        "vocab_size": len(tokenizer),
+        "tie_word_embeddings": tie,
+        "dtype": "float32",
+        **special,
+        **shape,
+        **config,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **fields))

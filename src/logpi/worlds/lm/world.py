@@ -101,8 +101,8 @@ class LM(BaseModel):
     critic: Literal["head", "model"] = Field(
         "head", description="a head on the policy, or a model of its own"
     )
-    token_budget: int = Field(
-        8192, ge=1, description="padded tokens of one forward pass in training"
+    token_budget: int | None = Field(
+        None, ge=1, description="tokens of one forward pass in training; by default, what the device likes"
     )
 
     @property
