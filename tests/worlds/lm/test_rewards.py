@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.worlds.lm import reward_functions as f
 
 from logpi.core.errors import ConfigError, RewardError
 from logpi.worlds.lm.rewards import Rewards, load_function
-from tests.worlds.lm import reward_functions as f
 
 
 def score(rewards, completions, **columns):
@@ -35,7 +35,7 @@ def gone(pid):
     return False
 
 
-# -- what is returned -------------------------------------------------------------------------------
+# -- what is returned -----------------------------------------------------------------------------
 
 
 def test_order_is_kept_with_several_workers():
@@ -90,11 +90,14 @@ def test_no_rows():
 
 
 def test_lists_of_unequal_length():
-    with Rewards(f.length) as rewards, pytest.raises(RewardError, match="2 completions came with 1"):
+    with (
+        Rewards(f.length) as rewards,
+        pytest.raises(RewardError, match="2 completions came with 1"),
+    ):
         rewards(["p"], ["a", "b"], [{}, {}])
 
 
-# -- several rewards --------------------------------------------------------------------------------
+# -- several rewards ------------------------------------------------------------------------------
 
 
 def test_weights_and_parts():
@@ -125,7 +128,7 @@ def test_wrong_weights():
         Rewards([f.length], weights=[1, 2])
 
 
-# -- what is missing --------------------------------------------------------------------------------
+# -- what is missing ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,11 +189,13 @@ def test_hanging_rows_stop_the_run_before_all_have_hung():
 
 @pytest.mark.parametrize("mood", ["text", "dict"])
 def test_what_is_no_reward_stops_the_run(mood):
-    with pytest.raises(RewardError, match="`moody` returned .*, not a number.* The prompt was 'p1'"):
+    with pytest.raises(
+        RewardError, match=r"`moody` returned .*, not a number.* The prompt was 'p1'"
+    ):
         moods(f.moody, "good", mood)
 
 
-# -- processes --------------------------------------------------------------------------------------
+# -- processes ------------------------------------------------------------------------------------
 
 
 def test_workers_do_not_load_torch():
@@ -268,7 +273,7 @@ def test_the_cost_of_a_batch():
     assert min(took) < 0.1  # 9 ms on an idle core
 
 
-# -- names ------------------------------------------------------------------------------------------
+# -- names ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -278,7 +283,10 @@ def test_the_cost_of_a_batch():
         ({"name": "regex"}, "needs pattern"),
         ({"name": "regex", "pattern": "("}, "no regular expression"),
         ({"name": "regex", "patern": "a"}, "Did you mean `pattern`"),
-        ({"name": "overlong", "max_tokens": 5, "cache_tokens": 6}, "0 < cache_tokens <= max_tokens"),
+        (
+            {"name": "overlong", "max_tokens": 5, "cache_tokens": 6},
+            "0 < cache_tokens <= max_tokens",
+        ),
         ({"pattern": "a"}, "is no reward"),
         (3, "is no reward"),
         ([], "is empty"),
@@ -343,5 +351,5 @@ def test_files_that_are_not_there_or_broken(tmp_path):
     file = written(tmp_path, "1 / 0")
     with pytest.raises(ConfigError, match="ZeroDivisionError"):
         load_function(f"{file}:reward")
-    with pytest.raises(ConfigError, match="Did you mean `judge.py`"):
+    with pytest.raises(ConfigError, match=r"Did you mean `judge\.py`"):
         load_function(f"{tmp_path / 'juge.py'}:reward")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 
-__all__ = ["ALPHABET", "heldout", "noisy", "solve", "train"]
+__all__ = ["ALPHABET", "heldout", "noisy", "pairs", "solve", "train"]
 
 ALPHABET = "0123456789+="
 """Every character that a problem or an answer is written in."""
@@ -66,6 +66,23 @@ def noisy(seed: int = 0, copies: int = 4) -> list[dict[str, str]]:
     return [{"prompt": prompt, "completion": _attempt(prompt, rng)} for prompt in prompts]
 
 
+def pairs(seed: int = 0) -> list[dict[str, str]]:
+    """Return a pair for each training problem: the sum, and a mistake as in `noisy`.
+
+    >>> row = pairs()[0]
+    >>> row["chosen"] == solve(row["prompt"]), row["chosen"] == row["rejected"]
+    (True, False)
+    """
+    rng = random.Random(f"arithmetic pairs {seed}")
+    found: list[dict[str, str]] = []
+    for prompt in _split(seed)[0]:
+        right = wrong = solve(prompt)
+        while wrong == right:
+            wrong = _attempt(prompt, rng)
+        found.append({"prompt": prompt, "chosen": right, "rejected": wrong})
+    return found
+
+
 def _terms(prompt: str) -> tuple[int, int]:
     left, _, right = prompt.rstrip("=").partition("+")
     return int(left), int(right)
@@ -73,14 +90,14 @@ def _terms(prompt: str) -> tuple[int, int]:
 
 def _split(seed: int) -> tuple[list[str], list[str]]:
     rng = random.Random(f"arithmetic problems {seed}")
-    pairs = [(low, high) for low in range(10, 100) for high in range(low, 100)]
-    rng.shuffle(pairs)
-    return _written(pairs[HELDOUT:], rng), _written(pairs[:HELDOUT], rng)
+    terms = [(low, high) for low in range(10, 100) for high in range(low, 100)]
+    rng.shuffle(terms)
+    return _written(terms[HELDOUT:], rng), _written(terms[:HELDOUT], rng)
 
 
-def _written(pairs: list[tuple[int, int]], rng: random.Random) -> list[str]:
-    prompts = [f"{low}+{high}=" for low, high in pairs] + [
-        f"{high}+{low}=" for low, high in pairs if low != high
+def _written(terms: list[tuple[int, int]], rng: random.Random) -> list[str]:
+    prompts = [f"{low}+{high}=" for low, high in terms] + [
+        f"{high}+{low}=" for low, high in terms if low != high
     ]
     rng.shuffle(prompts)
     return prompts

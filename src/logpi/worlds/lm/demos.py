@@ -27,6 +27,7 @@ _DATA: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "demo:arithmetic/noisy": arithmetic.noisy,
     "demo:arithmetic/train": arithmetic.train,
     "demo:arithmetic/heldout": arithmetic.heldout,
+    "demo:arithmetic/pairs": arithmetic.pairs,
     "demo:capital": capital.rows,
 }
 _REWARDS: dict[str, str | dict[str, Any]] = {
