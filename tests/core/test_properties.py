@@ -12,7 +12,7 @@ from tests.core import cases, strategies
 from tests.core.cases import Case, coefficients, gap, gradient
 
 from logpi import recipes
-from logpi.core import Signals, aggregate, coefficient, credit, surrogate
+from logpi.core import Recipe, Signals, aggregate, coefficient, credit, surrogate
 from logpi.core.errors import ConfigError
 from logpi.core.traits import name_of, traits_of
 
@@ -332,3 +332,18 @@ def test_no_function_changes_what_it_is_given(name):
     function(known).add_(1.0) if name != "plain" else function(known)
     for field in fields(Signals):
         assert torch.equal(getattr(known, field.name), before[field.name]), field.name
+
+
+@pytest.mark.parametrize("name", sorted(COEFFICIENTS))
+def test_what_reads_a_whole_row_keeps_it_whole_before_the_forward_pass(name):
+    """With a credit that is 0 at some of a row's decisions: a sequence's ratio needs them all."""
+    case = cases.pairs(away=0.1)
+    row = Recipe("groups", credit.one, COEFFICIENTS[name])
+    known = case.signals.having(logp=case.logp.detach())
+    earned = credit.preference_sign(known) * (torch.arange(known.mask.shape[1]) % 2 == 0)
+    known = known.having(credit=earned)
+    live = row.live(known.mask, earned, aggregate.sum_tokens(known.mask, known.weight))
+    assert live.sum() < known.mask.sum() or traits_of(COEFFICIENTS[name]).whole_row
+    unseen = known.having(logp=torch.where(live, known.logp, 0.0))
+    push, blind = row.coefficient(known), row.coefficient(unseen)
+    assert torch.equal(torch.where(live, blind, 0.0), torch.where(live, push, 0.0))
