@@ -200,6 +200,18 @@ def test_train_evaluate_show_report(home, capsys):
 
 
 @pytest.mark.slow
+def test_given_text_was_never_judged_so_its_reward_is_null(home):
+    words = ["train", "sft", "--quiet", "--name", "given", "iterations=1", "optim.lr=1e-3"]
+    data = ["world.model=demo:arithmetic", "world.data=demo:arithmetic/noisy"]
+    assert call(*words, *data, "world.prompts_per_batch=2") == 0
+    (line, *_) = Path("runs/given/decisions.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert record["reward"] is None
+    assert record["rewards"] is None
+    assert set(record["coefficient"]) == {1.0}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_a_run_to_resume(home, sent, code):
     words = ["train", "rloo", "--name", "cut", "iterations=100000", *TINY]

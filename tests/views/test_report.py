@@ -145,3 +145,25 @@ def test_data_block_survives_a_round_trip():
     block = str(data_block(value))
     assert not re.search(r"[<>&\u2028\u2029]", block)
     assert json.loads(block) == value
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [
+        ([(0, "a"), (0, "a"), (1, "b")], [2, 1]),  # groups, as the source made them
+        ([(0, "a"), (1, "b"), (2, "a")], [2, 1]),  # groups of one: the same prompt goes together
+        ([(None, "a"), (None, "b")], [2]),  # nothing is shared: all side by side
+    ],
+)
+def test_rows_that_share_something_stand_side_by_side(tmp_path, rows, sizes):
+    lines = [fixtures.row(i, ["x"], group=g, prompt=p) for i, (g, p) in enumerate(rows)]
+    text = render(read(fixtures.write(tmp_path / "run", rows=lines)))
+    groups = json.loads(Page(text).scripts[0][1])["iterations"][0]["groups"]
+    assert [len(g["rows"]) for g in groups] == sizes
+
+
+def test_held_out_reward_is_not_said_twice(tmp_path):
+    metrics = [{"iteration": k, "eval/reward": k / 4, "eval/correct": k / 4} for k in range(1, 4)]
+    text = render(read(fixtures.write(tmp_path / "run", metrics=metrics)))
+    assert "Held-out share correct" in text
+    assert "Held-out reward" not in text

@@ -107,7 +107,7 @@ def _last_line(directory: Path, metrics: list[dict[str, Any]]) -> str:
         for key, label in _FIGURES
         if isinstance(last.get(key), int | float)
     ]
-    told = ", ".join([f"{len(metrics)} iterations", *figures])
+    told = ", ".join([f"{last.get('iteration', 0)} iterations", *figures])
     return f"{directory}: {told}. See `logpi report {directory}`."
 
 

@@ -31,7 +31,28 @@ def decision_records(
     0 (then `logp` is the one recorded when sampling, or null), and null where there was no
     decision.
     """
-    columns = {
+    rewarded = recipe.data != "demonstrations"  # given text was never judged: that is not a 0
+    columns = _columns(signals, weight, pushed)
+    if not rewarded:
+        columns["rewards"] = None
+    credit = signals.credit if signals.credit is not None else pushed.coefficient
+    live = recipe.live(signals.mask, credit, weight)
+    columns["clipped"] = clipped(recipe, pushed.coefficient, credit, live)
+    records: list[dict[str, Any]] = []
+    for row in rows:
+        length = int(signals.mask[row].nonzero().max()) + 1 if signals.mask[row].any() else 0
+        mask = signals.mask[row, :length].tolist()
+        record = {"row": row, **describe(batch, row), "mask": mask}
+        record["group"] = None if signals.group is None else int(signals.group[row])
+        record["reward"] = float(signals.reward[row].sum()) if rewarded else None
+        for name, column in columns.items():
+            record[name] = None if column is None else numbers(column[row, :length], mask)
+        records.append(record)
+    return records
+
+
+def _columns(signals: Signals, weight: Tensor, pushed: Pushed) -> dict[str, Tensor | None]:
+    return {
         "logp": pushed.logp.where(~pushed.logp.isnan(), _or_nan(signals.logp_old, pushed.logp)),
         "logp_old": signals.logp_old,
         "logp_sampler": signals.logp_sampler,
@@ -42,20 +63,6 @@ def decision_records(
         "coefficient": pushed.coefficient,
         "weight": weight,
     }
-    credit = signals.credit if signals.credit is not None else pushed.coefficient
-    live = recipe.live(signals.mask, credit, weight)
-    columns["clipped"] = clipped(recipe, pushed.coefficient, credit, live)
-    records: list[dict[str, Any]] = []
-    for row in rows:
-        length = int(signals.mask[row].nonzero().max()) + 1 if signals.mask[row].any() else 0
-        mask = signals.mask[row, :length].tolist()
-        record = {"row": row, **describe(batch, row), "mask": mask}
-        record["group"] = None if signals.group is None else int(signals.group[row])
-        record["reward"] = float(signals.reward[row].sum())
-        for name, column in columns.items():
-            record[name] = None if column is None else numbers(column[row, :length], mask)
-        records.append(record)
-    return records
 
 
 def numbers(x: Tensor, mask: list[bool]) -> list[float | bool | None]:

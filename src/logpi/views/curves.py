@@ -163,7 +163,8 @@ def smooth(values: Sequence[float]) -> list[float]:
         slope = (
             sum((start + k - centre) * v for k, v in enumerate(window)) / spread if spread else 0.0
         )
-        made.append(mean + slope * (i - centre))
+        fitted = mean + slope * (i - centre)
+        made.append(min(max(window), max(min(window), fitted)))  # no norm below 0, no share above 1
     return made
 
 

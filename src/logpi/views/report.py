@@ -7,8 +7,9 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def render(record: Record) -> str:
 
 def _facts(record: Record) -> dict[str, Any]:
     """What the template says of this run."""
-    drawn, kept = curves.charts(record.metrics), _kept(record)
+    drawn, kept = curves.charts(_distinct(record.metrics)), _kept(record)
     data = {"charts": _series(drawn), "iterations": [_iteration(record, i) for i in kept]}
     tables = [("Configuration", record.config), ("Environment", record.environment)]
     return {
@@ -173,14 +174,23 @@ _LEVELS = {"tokens_per_second", "skipped"}  # where the run started says nothing
 
 
 def _headline(record: Record) -> list[dict[str, str]]:
-    made = [{"label": "Iterations", "value": f"{len(record.metrics)}", "from": ""}]
+    metrics = _distinct(record.metrics)
+    done = metrics[-1]["iteration"] if metrics else 0
+    made = [{"label": "Iterations", "value": f"{done:,}", "from": ""}]
     for name, label, form in _HEADLINE:
-        values = [v for m in record.metrics if isinstance(v := m.get(name), int | float)]
+        values = [v for m in metrics if isinstance(v := m.get(name), int | float)]
         if values:
             moved = name not in _LEVELS and values[0] != values[-1]
             start = form.format(values[0]) if moved else ""
             made.append({"label": label, "value": form.format(values[-1]), "from": start})
     return made[:7]
+
+
+def _distinct(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The metrics without the held-out reward where it says the same as the share correct."""
+    if any(m.get("eval/reward") != m.get("eval/correct") for m in metrics):
+        return list(metrics)
+    return [{k: v for k, v in m.items() if k != "eval/reward"} for m in metrics]
 
 
 def _series(drawn: Sequence[curves.Chart]) -> dict[str, Any]:
@@ -210,20 +220,27 @@ def _spread(values: Sequence[int], most: int) -> list[int]:
 
 
 def _iteration(record: Record, iteration: int) -> dict[str, Any]:
-    groups: dict[int | None, list[Row]] = {}
-    for row in record.of(iteration):
-        groups.setdefault(row.group, []).append(row)
+    rows = record.of(iteration)
+    key = _grouping(rows)
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
     return {
         "iteration": iteration,
         "groups": [
-            {
-                "group": group,
-                "prompt": visible(rows[0].prompt, breaks=True),
-                "rows": [_line(r) for r in rows],
-            }
-            for group, rows in groups.items()
+            {"prompt": visible(group[0].prompt, breaks=True), "rows": [_line(r) for r in group]}
+            for group in groups.values()
         ],
     }
+
+
+def _grouping(rows: Sequence[Row]) -> Callable[[Row], Any]:
+    """What puts rows side by side: their group, else their prompt, else nothing: all of them."""
+    if len({row.group for row in rows}) < len(rows) and all(r.group is not None for r in rows):
+        return lambda row: row.group
+    if len({row.prompt for row in rows}) < len(rows):
+        return lambda row: row.prompt
+    return lambda row: None
 
 
 def _line(row: Row) -> dict[str, Any]:
@@ -267,4 +284,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def _said(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+        return shlex.join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -150,7 +150,8 @@ function drawTree(rows, most) {
   // Sorted, rows with the same prefix are neighbours; a cell covers all rows that share everything up to it.
   const order = [...rows].sort((a, b) => compare(a.token, b.token));
   const width = Math.max(...order.map((r) => r.token.length));
-  const tree = make("div", { class: "tree", style: { "grid-template-columns": `max-content repeat(${width}, minmax(min-content, max-content))` } });
+  const dense = order.length > 24 ? " dense" : "";
+  const tree = make("div", { class: `tree${dense}`, style: { "grid-template-columns": `max-content repeat(${width}, minmax(min-content, max-content))` } });
   order.forEach((row, y) => tree.append(make("div", { class: "rowname", style: { "grid-area": `${y + 1} / 1` } },
     `${row.row}  reward ${figure(row.total)}`)));
   for (let x = 0; x < width; x++) {
@@ -274,7 +275,8 @@ function fillGroups() {
   byId("group").replaceChildren(...groups.map((g, i) => {
     const totals = g.rows.map((r) => r.total).filter(numeric);
     const mean = totals.length ? `reward ${figure(sum(totals) / totals.length)} · ` : "";
-    const text = (g.prompt || "(empty prompt)").replace(/\s+/g, " ");
+    const shared = g.rows.every((r) => r.prompt === g.prompt);
+    const text = shared ? (g.prompt || "(empty prompt)").replace(/\s+/g, " ") : `all ${g.rows.length} rows`;
     return make("option", { value: i }, `${mean}${text.length > 42 ? "…" + text.slice(-42) : text}`);
   }));
   // Begin where something is pushed.
