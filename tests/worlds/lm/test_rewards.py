@@ -12,6 +12,7 @@ import pytest
 from tests.worlds.lm import reward_functions as f
 
 from logpi.core.errors import ConfigError, RewardError
+from logpi.worlds.lm import pool
 from logpi.worlds.lm.rewards import Rewards, load_function
 
 
@@ -353,3 +354,11 @@ def test_files_that_are_not_there_or_broken(tmp_path):
         load_function(f"{file}:reward")
     with pytest.raises(ConfigError, match=r"Did you mean `judge\.py`"):
         load_function(f"{tmp_path / 'juge.py'}:reward")
+
+
+def test_a_worker_that_was_ready_long_ago_is_not_late(monkeypatch):
+    """The start-up limit counts waiting, not what the run did before the first reward."""
+    monkeypatch.setattr(pool, "_STARTUP", 6.0)
+    with Rewards("exact_match") as rewards:
+        time.sleep(7)
+        assert rewards(["1+1="], ["2"], [{"answer": "2"}]).reward == [1.0]

@@ -79,6 +79,10 @@ class Pool:
         pending = deque(rows)
         chunk = max(1, min(_CHUNK, -(-len(rows) // (4 * len(self._workers)))))
         lost = 0
+        for worker in self._workers:
+            if worker is not None and not worker.ready:
+                # What it said since it was started has not been read: only waiting counts as late.
+                worker.deadline = time.monotonic() + _STARTUP
         try:
             while lost <= patience and (
                 pending or any(w is not None and w.row for w in self._workers)
@@ -187,6 +191,7 @@ class _Worker:
         self.died = False
         self.failure = ""
         self.deadline = time.monotonic() + _STARTUP
+        self.send()
 
     def give(self, rows: list[Row], timeout: float) -> None:
         self.row = deque(rows)
