@@ -1,4 +1,4 @@
-"""Attention of one new token per branch, where all branches of a prompt read that prompt's keys and values."""
+"""Attention of new tokens, where all branches of a prompt read its keys and values in one place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAME = "logpi_branches"
 
 @dataclass(slots=True)
 class Forest:
-    """Which branch continues which prompt, and how far all of them are: what the attention needs to know of a step."""
+    """Which branch continues which prompt, and how far all are: what attention needs of a step."""
 
     cache: BranchCache
     prompt: np.ndarray  # [branches]: index of each branch's prompt among the cache's
@@ -38,7 +38,10 @@ class Forest:
         return self._grids[heads]
 
     def mask(self, window: int | None, longest: int, room: int) -> Tensor | None:
-        """[branches or 1, 1, 1, longest + room] 0 where a branch sees a key, else -inf; None where it sees all."""
+        """[branches or 1, 1, 1, longest + room] 0 where a branch sees a key, else -inf.
+
+        None where all see all.
+        """
         key = (window, room)
         if key not in self._masks:
             seen = self._seen(window, longest, room)
@@ -46,18 +49,14 @@ class Forest:
                 self._masks[key] = None
             else:
                 mask = torch.from_numpy(np.where(seen, np.float32(0), np.float32(-np.inf)))
-                self._masks[key] = mask[:, None, None, :].to(self.device, non_blocking=True)
+                self._masks[key] = mask[:, None, None].to(self.device, non_blocking=True)
         return self._masks[key]
 
     def _seen(self, window: int | None, longest: int, room: int) -> np.ndarray:
-        lengths = (
-            self.lengths[:1]
-            if (self.lengths == self.lengths[0]).all()
-            else self.lengths[self.prompt]
-        )
-        first = (
-            -1 if window is None else self.written - 1 - window
-        )  # the last own position out of the window
+        alike = (self.lengths == self.lengths[0]).all()
+        lengths = self.lengths[:1] if alike else self.lengths[self.prompt]
+        # The last position behind the prompt that the window leaves out.
+        first = -1 if window is None else self.written - 1 - window
         prompt = np.arange(longest)
         own = np.arange(room)
         of_prompt = prompt < lengths[:, None]
@@ -69,14 +68,12 @@ class Forest:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """[prompts, heads, slots] places for [branches, heads], as flat indices both ways; None where they are equal."""
+    """[prompts, heads, slots] places for [branches, heads]; no index where all is in place."""
 
     prompts: int
     slots: int
     heads: int
-    take: (
-        Tensor | None
-    )  # [prompts · heads · slots]: which (branch, head) goes there; any one into an unused place
+    take: Tensor | None  # [prompts · heads · slots]: which (branch, head) goes there
     put: Tensor | None  # [branches · heads]: the place of each (branch, head)
 
     def spread(self, x: Tensor) -> Tensor:
@@ -126,14 +123,15 @@ def attend(
     sliding_window: int | None = None,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """[branches, 1, heads, size] attention outputs, in the form that transformers' `AttentionInterface` asks for.
+    """[branches, 1, heads, size] attention outputs, as `AttentionInterface` wants them.
 
-    One softmax runs over a prompt's keys and a branch's own. The prompt's are multiplied with the queries of all
-    its branches at once, so that they are read from memory once a prompt and stored once a prompt.
+    One softmax runs over a prompt's keys and a branch's own. The prompt's are multiplied with the
+    queries of all its branches at once, so that they are stored and read once a prompt.
     """
     forest = _shown.get()
-    assert forest is not None and query.shape[2] == 1
-    layer = forest.cache.layers[module.layer_idx]  # type: ignore[index]  # every attention with a cache has one
+    assert forest is not None
+    assert query.shape[2] == 1
+    layer = forest.cache.layers[module.layer_idx]  # type: ignore[index]  # set where there is a cache
     assert isinstance(layer, BranchLayer)
     branches, heads, _, size = query.shape
     grid = forest.grid(key.shape[1])
@@ -141,19 +139,20 @@ def attend(
     query = query * (size**-0.5 if scaling is None else scaling)
     of_prompt = torch.matmul(grid.spread(query), layer.prompt_keys.transpose(2, 3))
     scores = torch.cat([grid.gather(of_prompt), torch.matmul(query, key.transpose(2, 3))], dim=-1)
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
     longest, room = layer.prompt_keys.shape[2], key.shape[2]
-    mask = forest.mask(sliding_window, longest, room)
-    if mask is not None:
-        scores = scores + mask
-    weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(
-        value.dtype
-    )
+    weights = _softmax(scores, softcap, forest.mask(sliding_window, longest, room)).to(value.dtype)
     of_prompt, own = weights.split([longest, room], dim=-1)
     output = torch.matmul(own, value)
     output += grid.gather(torch.matmul(grid.spread(of_prompt), layer.prompt_values))
     return output.view(branches, 1, heads, value.shape[3]), None
+
+
+def _softmax(scores: Tensor, softcap: float | None, mask: Tensor | None) -> Tensor:
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
 
 
 AttentionInterface.register(_NAME, attend)
@@ -162,7 +161,8 @@ AttentionInterface.register(_NAME, attend)
 class Branching:
     """Lets a model attend to a forest, for one forward pass at a time.
 
-    transformers makes no mask for an attention that it knows no mask function for, which is what is wanted here.
+    transformers makes no mask for an attention that it knows no mask function for, which is what
+    is wanted here.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

@@ -1,4 +1,4 @@
-"""`BranchCache`: keys and values of a tree of completions, each prompt's once and each branch's own."""
+"""`BranchCache`: keys and values of each prompt once, and of each branch that continues it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _STEP = 16  # room is made for at least this many tokens at a time
 class BranchLayer(CacheLayerMixin):
     """One layer's keys and values: of the prompts, read by all their branches, and of the branches.
 
-    `keys` and `values` are [branches with room, heads, tokens with room, size]. The first `branches` of them are in
-    use and hold `length` tokens each. The rest of their room is zero, not uninitialised: an
-    attention that reads it with weight 0 must not meet a NaN there.
+    `keys` and `values` are [branches with room, heads, tokens with room, size]. The first
+    `branches` of them are in use and hold `length` tokens each. The rest of their room is zero,
+    not uninitialised: an attention that reads it with weight 0 must not meet a NaN there.
     """
 
     is_sliding = False  # all positions are kept, so a sliding window is a matter of the mask
@@ -47,8 +47,9 @@ class BranchLayer(CacheLayerMixin):
     ) -> tuple[Tensor, Tensor]:
         """The branches' keys and values with these written behind them.
 
-        Prompts apart (`shared`) they come with the unused room of their last tokens, so that memory is read in one
-        piece: skipping the room made attention three times as slow on a CPU. `BranchAttention` masks it.
+        Prompts apart (`shared`) they come with the unused room of their last tokens, so that
+        memory is read in one piece: skipping the room made attention three times as slow on a
+        CPU. `branching.attend` masks it.
         """
         start, self.length = self.length, self.length + key_states.shape[2]
         self._make_room()
@@ -126,11 +127,12 @@ def _resized(old: Tensor, places: int, tokens: int, branches: int) -> Tensor:
 
 
 class BranchCache(Cache):
-    """The cache of a decoding batch whose rows are branches: they fork, and vanish when their rows have ended.
+    """The cache of a batch of branches: they fork, and vanish when their rows have ended.
 
-    With `shared` every prompt's keys and values are stored once, and only `BranchAttention` can read them;
-    without, every branch holds its prompt, and the prompts must be equally long.
+    With `shared` every prompt's keys and values are stored once, and only `branching.attend` can
+    read them; without, every branch holds its prompt, and the prompts must be equally long.
 
+    >>> import torch
     >>> prefill = DynamicCache()
     >>> _ = prefill.update(torch.ones(1, 1, 3, 2), torch.ones(1, 1, 3, 2), 0)
     >>> cache = BranchCache([prefill], shared=False)
@@ -140,7 +142,7 @@ class BranchCache(Cache):
     """
 
     def __init__(self, prefills: Sequence[DynamicCache], *, shared: bool) -> None:
-        """Take over the keys and values of right-padded prompts that were run in one or several pieces."""
+        """Take over the keys and values of right-padded prompts, run in one or several pieces."""
         layers = []
         for i in range(len(prefills[0].layers)):
             keys = _stacked([_held(p, i).keys for p in prefills])

@@ -26,7 +26,7 @@ class Rollout:
     """Completions in the order of their prompts, the copies of a prompt one after the other."""
 
     inputs: Completions
-    logp: Tensor  # [n, t] under softmax(logits / temperature), at temperature 1 where greedy; 0 behind the end
+    logp: Tensor  # [n, t] under softmax(logits / temperature), at 1 where greedy; 0 behind the end
     logp_sampler: (
         Tensor | None
     )  # [n, t] under the distribution drawn from, where top-k, top-p or min-p cut it
@@ -47,13 +47,14 @@ def decode(
 ) -> Rollout:
     """`copies` completions of each prompt.
 
-    A prompt is run once, however often it is asked for. Completions that agree so far are one branch, run once,
-    and fork when they draw different tokens (`lazy`; without it every completion is a branch from its first
-    token on). What a row draws depends on the seed, its index and the step alone, so neither changes it.
-    A completion ends, unfinished, where the model's context does.
+    A prompt is run once, however often it is asked for. Completions that agree so far are one
+    branch, run once, and fork when they draw different tokens (`lazy`; without it every
+    completion is a branch from its first token on). What a row draws depends on the seed, its
+    index and the step alone, so neither changes it. A completion ends, unfinished, where the
+    model's context does.
 
-    Raises `DataError` for an empty prompt, or one that leaves no room in the context, `ConfigError` for less than
-    one copy, and `NonFiniteError` where logits are not numbers.
+    Raises `DataError` for an empty prompt, or one that leaves no room in the context,
+    `ConfigError` for less than one copy, and `NonFiniteError` where logits are not numbers.
     """
     if copies < 1:
         raise ConfigError(f"copies is {copies}, but every prompt needs at least 1 completion.")
@@ -79,8 +80,8 @@ def _check(prompts: Sequence[Tensor], context: int | None) -> None:
             )
         if context is not None and len(prompt) >= context:
             raise DataError(
-                f"prompt {i} has {len(prompt)} tokens, but the model's context is {context} and at least 1 "
-                "must be left for the completion. Shorten or drop the prompt."
+                f"prompt {i} has {len(prompt)} tokens, but the model's context is {context} and at "
+                "least 1 must be left for the completion. Shorten or drop the prompt."
             )
 
 
@@ -88,7 +89,7 @@ def _distinct(prompts: Sequence[Tensor], copies: int) -> tuple[list[Tensor], np.
     """The different prompts, shortest first, and which of them each row continues."""
     known: dict[bytes, int] = {}
     which = [known.setdefault(p.cpu().numpy().tobytes(), len(known)) for p in prompts]
-    first = np.unique(which, return_index=True)[1]
+    first: list[int] = np.unique(which, return_index=True)[1].tolist()
     order = np.argsort([len(prompts[i]) for i in first], kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -96,7 +97,7 @@ def _distinct(prompts: Sequence[Tensor], copies: int) -> tuple[list[Tensor], np.
 
 
 def _cohorts(lengths: Sequence[int], *, exact: bool) -> Iterator[list[int]]:
-    """Runs of ascending lengths that are decoded together: equal ones, or such that padding stays below half."""
+    """Runs of ascending lengths to decode together: equal ones, or ones with little padding."""
     cohort: list[int] = []
     for i, length in enumerate(lengths):
         if cohort and length > (lengths[cohort[0]] if exact else 2 * lengths[cohort[0]] + 64):
@@ -160,7 +161,7 @@ class _Run:
         return token
 
     def rollout(self, prompts: Sequence[Tensor], copies: int) -> Rollout:
-        """What was recorded, as ordinary tensors: inference tensors could not take part in training."""
+        """What was recorded, as ordinary tensors: inference tensors cannot be trained on."""
         device, longest = self.lm.device, int(self.length.max())
         logp = torch.zeros(
             len(self.length), longest, device=device, dtype=self.drawn[0][2].logp.dtype

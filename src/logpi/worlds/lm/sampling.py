@@ -1,4 +1,4 @@
-"""`Sampling` says how tokens are drawn from logits; `draw` draws them from given uniform numbers."""
+"""`Sampling` says how tokens are drawn from logits; `draw` draws them with given numbers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ __all__ = ["Drawn", "Sampling", "Uniforms", "draw", "draw_pieces", "truncate"]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How completions are sampled: softmax(logits / temperature), cut by top-k, top-p and min-p, in this order.
+    """How completions are sampled: from softmax(logits / temperature), cut by top-k, top-p, min-p.
 
-    A temperature of 0 takes the most probable token. `top_k` 0, `top_p` 1 and `min_p` 0 cut nothing.
-    A completion ends at an end-of-sequence token, at a `stop` string, or after `max_new_tokens`.
+    A temperature of 0 takes the most probable token. `top_k` 0, `top_p` 1 and `min_p` 0 cut
+    nothing. A completion ends at an end-of-sequence token, at a `stop` string, or after
+    `max_new_tokens`.
 
     >>> Sampling(temperature=0.7, top_p=0.9).truncates
     True
@@ -47,7 +48,7 @@ class Sampling:
         _within("min_p", self.min_p, 0 <= self.min_p <= 1, "between 0 (off) and 1")
         if isinstance(self.stop, str) or not all(self.stop):
             raise ConfigError(
-                f"stop is {self.stop!r} but must be a tuple of non-empty strings. Write ('\\n',) for one."
+                f"stop is {self.stop!r} but must be non-empty strings in a tuple. Write ('\\n',)."
             )
 
     @property
@@ -57,7 +58,7 @@ class Sampling:
 
     @property
     def truncates(self) -> bool:
-        """True where tokens are drawn from another distribution than the model's at this temperature."""
+        """True where tokens are drawn from less than the model's distribution."""
         return not self.greedy and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
 
 
@@ -98,10 +99,10 @@ class Drawn(NamedTuple):
 
 
 def draw(logits: Tensor, branch: Tensor, uniform: Tensor, sampling: Sampling) -> Drawn:
-    """The tokens of n rows, where row i draws from `logits[branch[i]]` with the number `uniform[i]`.
+    """The tokens of n rows: row i draws from `logits[branch[i]]` with the number `uniform[i]`.
 
-    The token is the first one whose cumulative probability exceeds the number, summed in float64: a token of
-    probability 0 is never drawn. `logits` is [branches, vocabulary].
+    The token is the first one whose cumulative probability exceeds the number, summed in float64:
+    a token of probability 0 is never drawn. `logits` is [branches, vocabulary].
 
     >>> logits = torch.tensor([[0.6, 0.3, 0.1]]).log()
     >>> draw(logits, torch.tensor([0, 0]), torch.tensor([0.5, 0.95]).double(), Sampling()).token
@@ -117,7 +118,8 @@ def draw_pieces(
 ) -> Drawn:
     """What `draw` draws from the logits that come piece by piece, so that only one piece is held.
 
-    Every piece answers for every row, and a row keeps the answer of the piece that its branch is in.
+    Every piece answers for every row, and a row keeps the answer of the piece that its branch is
+    in.
 
     >>> pieces = iter([torch.zeros(1, 2), torch.tensor([[0.0, 99.0]])])
     >>> draw_pieces(pieces, torch.tensor([1, 1]), torch.rand(2).double(), Sampling()).token
@@ -128,15 +130,18 @@ def draw_pieces(
     for piece in pieces:
         here = (branch >= start) & (branch < start + len(piece))
         drawn = draw(piece, (branch - start).clamp(0, len(piece) - 1), uniform, sampling)
-        if kept is not None:
-            drawn = Drawn(*(_choose(here, *pair) for pair in zip(drawn, kept, strict=True)))
-        kept, start = drawn, start + len(piece)
+        kept = drawn if kept is None else _merge(here, drawn, kept)
+        start += len(piece)
     assert kept is not None
     return kept
 
 
-def _choose(here: Tensor, new: Tensor | None, old: Tensor | None) -> Tensor | None:
-    return None if new is None or old is None else torch.where(here, new, old)
+def _merge(here: Tensor, new: Drawn, old: Drawn) -> Drawn:
+    cut = None
+    if new.logp_sampler is not None and old.logp_sampler is not None:
+        cut = torch.where(here, new.logp_sampler, old.logp_sampler)
+    token, logp = (torch.where(here, a, b) for a, b in zip(new[:2], old[:2], strict=True))
+    return Drawn(token, logp, cut)
 
 
 def _greedy(logits: Tensor, branch: Tensor) -> Drawn:
@@ -160,11 +165,12 @@ def _sample(logits: Tensor, branch: Tensor, uniform: Tensor, sampling: Sampling)
 
 
 def _inverse_cdf(probabilities: Tensor, branch: Tensor, uniform: Tensor) -> Tensor:
-    """First token whose cumulative probability exceeds the number; -1 where probabilities are not numbers."""
+    """First token whose cumulative probability exceeds the number; -1 where there is none."""
     branches, vocabulary = probabilities.shape
     cumulative = probabilities.cumsum(-1, dtype=torch.float64)
-    # One sorted search for all rows: branch k's sums are lifted to [2k, 2k + 1], so that the flat array ascends.
-    # Adding the same number to equal sums keeps them equal, so a token of probability 0 still is no first one.
+    # One sorted search for all rows: branch k's sums are lifted to [2k, 2k + 1], so that the flat
+    # array ascends. Adding the same number to equal sums keeps them equal, so a token of
+    # probability 0 still is no first one.
     lift = 2.0 * torch.arange(branches, device=branch.device, dtype=torch.float64)
     total = cumulative[:, -1]
     below = torch.nextafter(total + lift, lift)[
@@ -179,9 +185,10 @@ def _inverse_cdf(probabilities: Tensor, branch: Tensor, uniform: Tensor) -> Tens
 def truncate(scores: Tensor, sampling: Sampling) -> Tensor:
     """[rows, vocabulary] scores (already divided by the temperature), -inf where they are cut off.
 
-    Top-k keeps the k largest and whatever ties with the last of them; top-p the most probable tokens until their
-    probabilities reach p; min-p what is at least p times as probable as the most probable token. Each works on what
-    the one before kept, renormalised, as Hugging Face's warpers do. At least one token stays.
+    Top-k keeps the k largest and whatever ties with the last of them; top-p the most probable
+    tokens until their probabilities reach p; min-p what is at least p times as probable as the
+    most probable token. Each works on what the one before kept, renormalised, as Hugging Face's
+    warpers do. At least one token stays.
 
     >>> truncate(torch.tensor([[3.0, 1.0, 2.0]]), Sampling(top_k=2))
     tensor([[3., -inf, 2.]])

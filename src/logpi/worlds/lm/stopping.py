@@ -13,9 +13,10 @@ __all__ = ["Stops", "cut"]
 class Stops:
     """End-of-sequence ids and stop strings of a decoding run.
 
-    A stop string that is one special token of the tokenizer is an id like any other. For the rest, a token is looked
-    at only if it can complete a stop string, and then only as many of the last tokens are decoded as are needed; a
-    find is confirmed on the whole completion, since a tokenizer may decode a part differently.
+    A stop string that is one special token of the tokenizer is an id like any other. For the
+    rest, a token is looked at only if it can complete a stop string, and then only as many of the
+    last tokens are decoded as are needed; a find is confirmed on the whole completion, since a
+    tokenizer may decode a part differently.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Stops:
     def _completes(self, token: int) -> bool:
         """Whether a stop string may end in this token."""
         if token not in self._completing:
-            text = self._tokenizer.decode([token])
+            text = str(self._tokenizer.decode([token]))
             # A part of a character may become any; a leading space, which may be all, is dropped.
             unclear = not text.strip() or "\N{REPLACEMENT CHARACTER}" in text
             ends = any(end in text or end.isspace() for end in self._ends)
@@ -57,7 +58,8 @@ class Stops:
             text = self.text(tokens[-window:])
             if any(s in text for s in self.strings):
                 return window >= len(tokens) or any(s in self.text(tokens) for s in self.strings)
-            # One token before the stop string must be in sight: the first one may lose its leading space.
+            # One token before the stop string must be in sight: the first one may lose its
+            # leading space.
             inside = len(text) - len(self.text(tokens[-1:])) > self._longest
             if window >= len(tokens) or inside:
                 return False
@@ -65,12 +67,11 @@ class Stops:
 
     def text(self, tokens: np.ndarray) -> str:
         """These tokens as text, without end-of-sequence and other special tokens."""
-        return self._tokenizer.decode(
-            tokens[~np.isin(tokens, self.ids)].tolist(), skip_special_tokens=True
-        )
+        shown = tokens[~np.isin(tokens, self.ids)].tolist()
+        return str(self._tokenizer.decode(shown, skip_special_tokens=True))
 
     def texts(self, rows: Sequence[np.ndarray]) -> tuple[str, ...]:
-        """The text of each completion, up to its first stop string; equal completions are decoded once."""
+        """The text of each completion up to its first stop string; equal ones are decoded once."""
         known: dict[bytes, str] = {}
         for row in rows:
             if (key := row.tobytes()) not in known:

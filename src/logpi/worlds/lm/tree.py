@@ -22,8 +22,8 @@ _PREFILL_TOKENS = 8192  # of one forward pass over prompts, padding included
 class Tree:
     """The branches of some prompts: at first one a prompt, later one for each different beginning.
 
-    With `shared`, prompts may differ in length, and their branches read them from one place. Without, they are
-    equally long, and every branch carries its own copy.
+    With `shared`, prompts may differ in length, and their branches read them from one place.
+    Without, they are equally long, and every branch carries its own copy.
     """
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Tensor], *, shared: bool) -> None:
@@ -41,9 +41,9 @@ class Tree:
     def grow(self, branch: np.ndarray, token: np.ndarray, *, lazy: bool = True) -> np.ndarray:
         """The new branch of each row, after row i of branch `branch[i]` took `token[i]`.
 
-        Rows of a branch that took the same token stay together (without `lazy`: none do). One child of every
-        branch keeps its place, the others are copied into places that have become free; branches without rows
-        vanish, and the places in use stay the first ones.
+        Rows of a branch that took the same token stay together (without `lazy`: none do). One
+        child of every branch keeps its place, the others are copied into places that have become
+        free; branches without rows vanish, and the places in use stay the first ones.
         """
         child = branch * (token.max() + 1) + token if lazy else np.arange(len(branch))
         _, first, which = np.unique(child, return_index=True, return_inverse=True)
@@ -86,7 +86,7 @@ class Tree:
 
 
 def _places(parent: np.ndarray) -> np.ndarray:
-    """Where each child goes: into its parent's place if that is in use and no sibling took it, else a free one."""
+    """Where each child goes: to its parent's place if that is still in use and not taken."""
     children = len(parent)
     first = np.zeros(children, dtype=bool)
     first[np.unique(parent, return_index=True)[1]] = True
@@ -109,7 +109,8 @@ def _pieces(prompts: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
 def _prefill(lm: LanguageModel, prompts: Sequence[Tensor]) -> tuple[Tensor, DynamicCache]:
     """The last token's hidden state of each prompt, and the cache of all.
 
-    Prompts are padded on the right, where causal attention needs no mask: what comes behind is not seen.
+    Prompts are padded on the right, where causal attention needs no mask: what comes behind is
+    not seen.
     """
     ids = nn.utils.rnn.pad_sequence(list(prompts), batch_first=True, padding_value=lm.pad).to(
         lm.device
@@ -124,11 +125,12 @@ _known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def shares_prompts(lm: LanguageModel) -> bool:
-    """True where branches may read their prompt's keys and values from one place, found by trying it once a model.
+    """True where branches may read their prompt from one place, found by trying it once a model.
 
-    That replaces the model's own attention for new tokens, which transformers allows for most architectures. Where
-    it does not, or the architecture does more than softmax(q kᵀ) v with soft-cap and window, branches carry copies
-    of their prompts and the model's own attention reads them.
+    That replaces the model's own attention for new tokens, which transformers allows for most
+    architectures. Where it does not, or the architecture does more than softmax(q kᵀ) v with
+    soft-cap and window, branches carry copies of their prompts and the model's own attention
+    reads them.
     """
     if lm.causal not in _known:
         _known[lm.causal] = _may_share(lm) and _agrees(lm)
@@ -146,7 +148,7 @@ def _may_share(lm: LanguageModel) -> bool:
 def _agrees(lm: LanguageModel) -> bool:
     """Whether forked branches of two prompts have the hidden states that they have in one piece."""
     count = lm.causal.get_input_embeddings().num_embeddings
-    ids = torch.arange(1, 14, device=lm.device) * 7919 % count
+    ids = torch.arange(1, 14, device=lm.device) * 7919 % int(count)  # type: ignore[arg-type]  # an Embedding
     prompts, rows = [ids[:2], ids[3:6]], np.array([0, 1, 1])
     tokens = ids[6:12].view(2, 3).cpu().numpy()
     with torch.inference_mode():
