@@ -1,4 +1,4 @@
-"""What the documentation says: generated parts are up to date, examples run, links lead somewhere."""
+"""What the documentation says: generated parts are current, examples run, links lead somewhere."""
 
 from __future__ import annotations
 

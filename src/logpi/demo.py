@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -34,7 +35,7 @@ _CORRECT = "eval/correct"
 _SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
 _IMITATE = ("world.reward=exact_match", "evaluate.every=0", "evaluate.examples=null")
 _IMPROVE = ("evaluate.every=25", "evaluate.examples=null")
-_QUICK = ("iterations=3", "world.prompts_per_batch=8")
+_QUICK = ("iterations=3", "world.prompts_per_batch=8", "optim.warmup=0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def main(*, quick: bool = False, root: str | Path = "runs", stream: TextIO | Non
 
     `quick` does a few iterations in runs/demo-quick, only to see that everything works.
     """
+    torch.set_num_threads(1)  # products this small lose more by waiting than they gain
     console = Console(file=stream or sys.stdout, highlight=False)
     demo = _next(demos(Path(root), "demo-quick" if quick else "demo"))
     begin = time.monotonic()
