@@ -21,7 +21,13 @@ from logpi.train.config import (
     python_reward,
     validated,
 )
-from logpi.train.overrides import apply_overrides, parse_override, parse_yaml, write_yaml
+from logpi.train.overrides import (
+    apply_overrides,
+    parse_override,
+    parse_yaml,
+    read_yaml,
+    write_yaml,
+)
 from logpi.train.published import PUBLISHED, published_rate
 from logpi.worlds.lm.world import LM
 
@@ -180,6 +186,7 @@ def test_an_unknown_key_names_its_neighbour_and_the_file(tmp_path, monkeypatch):
         ("optim.betas=[0.9, 1.5]", "at least 0 and below 1"),
         ("optim.decay=exponential", "'constant', 'linear' or 'cosine'"),
         ("optim=3", "`optim` in"),
+        ("optim.warmup=21", "`optim.warmup` is 21 but the run has 20 iterations"),
         ("iterations=0", "`iterations` in"),
         ("iterations=2.5", "valid integer"),
         ("checkpoint.keep=1", "greater than or equal to 2"),
@@ -291,6 +298,7 @@ def test_every_preset_is_a_possible_run_with_a_description(name):
     assert config.recipe_name == name.partition("/")[0]
     assert presets()[name].endswith(".")
     assert config.optim.lr is not None
+    assert {"eval_data", "reward"} <= set(config.world) or name == "reinforce/capital"
     validated(LM, config.world, prefix="world.").check(name, RECIPES[config.recipe_name])
 
 
@@ -333,3 +341,8 @@ def test_overrides_do_not_touch_what_they_were_given():
     data = {"optim": {"lr": 1.0}, "x": [1]}
     assert apply_overrides(data, ["optim.lr=2", "log.wandb=true"])["optim"] == {"lr": 2}
     assert data == {"optim": {"lr": 1.0}, "x": [1]}
+
+
+def test_a_file_is_a_mapping(tmp_path):
+    assert read_yaml(write(tmp_path, "lr: 3e-4\n")) == {"lr": 3e-4}
+    assert read_yaml(write(tmp_path, "# nothing\n")) == {}

@@ -1,6 +1,7 @@
 """Run directories: never overwritten, never half written, always to be resumed."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from logpi.core.errors import ConfigError, RunError
 from logpi.train.config import RunConfig
-from logpi.train.files import folder_in_one_go, sweep, write_text
+from logpi.train.files import disk_full, folder_in_one_go, sweep, sync, write_text
 from logpi.train.records import append_lines, cut_after, read_lines
 from logpi.train.rundir import (
     RunDirectory,
@@ -386,3 +387,14 @@ def test_what_was_moved_aside_for_nothing_comes_back(tmp_path):
     with pytest.raises(FileExistsError), folder_in_one_go(tmp_path / "4", replace=False) as folder:
         (folder / "x").touch()
     assert [p.name for p in tmp_path.rglob("*")] == ["4", "full"]
+
+
+def test_only_a_full_disk_is_put_into_words(tmp_path):
+    sync(tmp_path)
+    said = r"no space left to write x \(No space left.*All survives"
+    with pytest.raises(RunError, match=said), disk_full("x", "All survives."):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(PermissionError), disk_full("x", "All survives."):
+        raise PermissionError(errno.EACCES, "no")
+    with pytest.raises(FileNotFoundError):
+        sync(tmp_path / "none")

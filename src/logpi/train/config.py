@@ -28,6 +28,7 @@ from logpi.train.overrides import (
     write_yaml,
 )
 from logpi.train.published import PUBLISHED, published_rate
+from logpi.train.schedule import learning_rate
 from logpi.train.sections import (
     DATA,
     CheckpointConfig,
@@ -175,7 +176,10 @@ def load_config(file_or_preset: str | Path, overrides: Sequence[str] = ()) -> Ru
 def build_config(data: Mapping[str, Any], *, where: str = "the arguments") -> RunConfig:
     """The run that plain data describes. Raises `ConfigError` where it is not a possible one."""
     _check_keys(_spread(dict(data)), where)
-    return validated(RunConfig, data, where=where)
+    config = validated(RunConfig, data, where=where)
+    # Asked for here too, so that an impossible schedule is known before anything is written.
+    learning_rate(0, config.iterations, base=0.0, warmup=config.optim.warmup)
+    return config
 
 
 def validated(
