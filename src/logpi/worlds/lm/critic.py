@@ -17,7 +17,7 @@ __all__ = ["ValueHead", "ValueModel"]
 
 
 class ValueHead:
-    """V(s) = head(h(s)), h the policy's last hidden state, detached: the trunk is not trained by it.
+    """V(s) = head(h(s)), h the policy's last hidden state, detached: its trunk is not trained.
 
     The head is linear, or has one hidden layer of `width` units, and starts at V = 0. The trunk
     runs once per batch: `loss` reads the hidden states that `values` of the same inputs left.
@@ -139,7 +139,7 @@ def _after_each_token(
 
 
 def _places(group: Group, states: States, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, step and state position of every decision, for every row that a distinct one stands for."""
+    """Row, step and state position of every decision of the rows that these stand for."""
     row, step, place = [], [], []
     for distinct, before in zip(group, states.before, strict=True):
         for i in distinct.rows:

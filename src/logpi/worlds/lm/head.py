@@ -15,8 +15,8 @@ __all__ = ["Head", "head_of"]
 class Head:
     """logits = softcap(h Wᵀ + b) · scale, softcap(x) = c · tanh(x / c).
 
-    Where a model does something else, `plain` is True, `weight` is None, and what the language model calls its
-    hidden states are the logits that the model itself computed.
+    Where a model does something else, `plain` is True, `weight` is None, and what the language
+    model calls its hidden states are the logits that the model itself computed.
     """
 
     weight: Tensor | None  # [V, d]

@@ -1,4 +1,4 @@
-"""`linear_log_prob`: log-probabilities from hidden states, in memory that does not grow with the number of positions."""
+"""`linear_log_prob`: log-probabilities from hidden states, in O(chunk × vocabulary) memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from logpi.worlds.lm.head import Head
 __all__ = ["LogProb", "linear_log_prob"]
 
 _CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}
-"""How many logits exist at once: 16 MB in float32 on a CPU, where they then stay in the cache; 512 MB on a GPU."""
+"""How many logits exist at once: 16 MB in float32 on a CPU, 512 MB on a GPU."""
 
 
 class LogProb(NamedTuple):
@@ -32,11 +32,14 @@ def linear_log_prob(
     chunk: int | None = None,
     entropy: bool = False,
 ) -> LogProb:
-    """log softmax(z)[target] of every position, z = softcap(h Wᵀ + b) · scale / temperature, and its entropy.
+    """log softmax(z)[target] and entropy of every position.
+
+    z = softcap(h Wᵀ + b) · scale / temperature
 
     The logits are computed `chunk` positions at a time and again in the backward pass, so memory is
-    O(chunk × vocabulary); gradients are those of the plain expression, and the gradient of an input that
-    does not require one (a frozen head) is not computed. Sums over the vocabulary are float32 at least.
+    O(chunk × vocabulary). Gradients are those of the plain expression; the gradient of an input
+    that does not require one (a frozen head) is not computed. Sums over the vocabulary are float32
+    at least.
 
     >>> head = Head(torch.eye(3))
     >>> linear_log_prob(torch.zeros(2, 3), head, torch.tensor([0, 2]), entropy=True)
@@ -81,20 +84,16 @@ def _scaled(h: Tensor, weight: Tensor | None, bias: Tensor | None, c: _Constants
 
 
 class _LinearLogProb(torch.autograd.Function):
+    """One chunk after another; what the backward pass needs of a chunk it computes again."""
+
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        targets: Tensor,
-        c: _Constants,
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
+        hidden, weight, bias, targets, c = given
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         m = len(hidden)
         logp, lse = hidden.new_empty(m, dtype=wide), hidden.new_empty(m, dtype=wide)
         spread = hidden.new_empty(m, dtype=wide) if c.entropy else None
-        h, w, b = _cast(c.dtype, hidden, weight, bias)
+        h, w, b = hidden.to(c.dtype or hidden.dtype), _cast(c.dtype, weight), _cast(c.dtype, bias)
         whole = m <= c.chunk and any(ctx.needs_input_grad[:3])
         z = hidden.new_empty(0)
         with torch.autocast(hidden.device.type, enabled=False):
@@ -113,22 +112,21 @@ class _LinearLogProb(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g_logp: Tensor, g_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(  # type: ignore[override]
+        ctx: Any, g_logp: Tensor, g_entropy: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets, lse, spread, kept = ctx.saved_tensors
         c: _Constants = ctx.constants
-        for_h, for_w, for_b = (ctx.needs_input_grad[0], *ctx.needs_input_grad[1:3])
-        h, w, b = _cast(c.dtype, hidden, weight, bias)
-        d_h = torch.empty_like(hidden) if for_h else None
-        d_w = torch.zeros_like(weight, dtype=lse.dtype) if for_w else None
-        d_b = torch.zeros_like(bias, dtype=lse.dtype) if for_b else None
+        h, w, b = hidden.to(c.dtype or hidden.dtype), _cast(c.dtype, weight), _cast(c.dtype, bias)
+        d_h = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        d_w = torch.zeros_like(weight, dtype=lse.dtype) if ctx.needs_input_grad[1] else None
+        d_b = torch.zeros_like(bias, dtype=lse.dtype) if ctx.needs_input_grad[2] else None
         with torch.autocast(hidden.device.type, enabled=False):
             for at in range(0, len(hidden), c.chunk):
                 here = slice(at, at + c.chunk)
                 z = _scaled(h[here], w, b, c) if kept is None else kept
-                extra = (
-                    None if g_entropy is None or spread is None else (g_entropy[here], spread[here])
-                )
-                d = _d_logits(z, lse[here], targets[here], g_logp[here], extra, c)
+                extra = None if spread is None else (g_entropy[here], spread[here])  # type: ignore[index]
+                d = _d_logits(z, lse[here], targets[here], g_logp[here], extra=extra, c=c)
                 if d_b is not None:
                     d_b += d.sum(0)
                 d = d.to(h.dtype)
@@ -145,10 +143,11 @@ def _d_logits(
     lse: Tensor,
     targets: Tensor,
     g: Tensor,
+    *,
     extra: tuple[Tensor, Tensor] | None,
     c: _Constants,
 ) -> Tensor:
-    """The gradient of the raw logits: ∂logp/∂z = 1[target] - p and ∂H/∂z = -p (log p + H), then ∂z/∂raw."""
+    """The raw logits' gradient: ∂logp/∂z = 1[target] − p, ∂H/∂z = −p (log p + H), then ∂z/∂raw."""
     log_p = z - lse[:, None]
     if extra is None:
         d = log_p.exp_().mul_(-g[:, None])
@@ -169,7 +168,5 @@ def _add_product(total: Tensor, d: Tensor, h: Tensor) -> None:
         total += d.T @ h
 
 
-def _cast(dtype: torch.dtype | None, *tensors: Tensor | None) -> list[Tensor | None]:
-    if dtype is None:
-        return list(tensors)
-    return [x if x is None or x.dtype == torch.float64 else x.to(dtype) for x in tensors]
+def _cast(dtype: torch.dtype | None, x: Tensor | None) -> Tensor | None:
+    return x if x is None or dtype is None else x.to(dtype)

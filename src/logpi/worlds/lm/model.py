@@ -1,4 +1,4 @@
-"""`LanguageModel`: a Hugging Face causal language model, seen as hidden states and a head; `load` makes one."""
+"""`LanguageModel`: a Hugging Face causal language model as hidden states and a head; `load`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import copy
 import inspect
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    Cache,
     DynamicCache,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -35,7 +37,7 @@ _LORA_KEYS = {"r", "alpha", "targets", "dropout"}
 
 @dataclass(slots=True)
 class LanguageModel:
-    """A causal language model in evaluation mode, so that nothing random stands between two forward passes.
+    """A causal language model in evaluation mode.
 
     Without dropout the importance ratio is exactly 1 on the first step after sampling.
     """
@@ -51,7 +53,7 @@ class LanguageModel:
     @property
     def causal(self) -> PreTrainedModel:
         """The model without the adapter's wrapper; adapted layers stay adapted."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        return _causal(self.model)
 
     @property
     def trunk(self) -> nn.Module:
@@ -62,11 +64,11 @@ class LanguageModel:
         self,
         ids: Tensor,
         *,
-        cache: DynamicCache | None = None,
+        cache: Cache | None = None,
         position_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """[b, l, d] last hidden states after the final norm, of `ids` [b, l] placed after what the cache holds.
+        """[b, l, d] hidden states after the final norm, of `ids` [b, l] after what the cache holds.
 
         Of a head that is `plain` these are the model's own logits.
         """
@@ -122,12 +124,12 @@ class LanguageModel:
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
     def save(self, folder: str | Path) -> Path:
-        """The folder, now a plain Hugging Face one; an adapter is merged into a copy of the weights."""
+        """The folder, now a plain Hugging Face one; an adapter is merged into a copy."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         model = self.model
         if isinstance(model, PeftModel):
-            # A copy, because subtracting a merged adapter again does not restore the weights bit for bit.
+            # A copy: subtracting a merged adapter does not restore the weights bit for bit.
             model = copy.deepcopy(model).merge_and_unload()
         with quiet():
             model.save_pretrained(folder)
@@ -164,13 +166,13 @@ def load(
     attention: str = "auto",
     lora: Mapping[str, Any] | None = None,
 ) -> LanguageModel:
-    """The causal language model of a local folder or hub name, checked to be one that logpi can train.
+    """The causal language model of a folder or hub name, checked to be one that logpi can train.
 
-    `attention` is Hugging Face's implementation ("sdpa", "eager", ...); "auto" takes what the architecture supports.
-    `lora` is {"r", "alpha", "targets", "dropout"}: only the adapter is trained.
+    `attention` is Hugging Face's implementation ("sdpa", "eager", ...); "auto" takes what the
+    architecture supports. `lora` is {"r", "alpha", "targets"}: only the adapter is trained.
 
-    Raises `ModelError` where there is no such model, it is no causal one, it keeps no key-value cache, its tokenizer
-    has no end-of-sequence token, or an option is unknown.
+    Raises `ModelError` where there is no such model, it is no causal one, it keeps no key-value
+    cache, its tokenizer has no end-of-sequence token, or an option is unknown.
     """
     if dtype not in _DTYPES:
         raise ModelError(f"dtype {dtype!r} is unknown. Choose one of {', '.join(sorted(_DTYPES))}.")
@@ -178,7 +180,7 @@ def load(
         ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     )
     model, tokenizer = _from_pretrained(path, dtype, None if attention == "auto" else attention)
-    model = model.to(place).eval()
+    model.to(place).eval()  # type: ignore[arg-type]  # its decorator hides the signature
     if lora is not None:
         model = _adapted(model, lora)
     return _describe(model, tokenizer, place)
@@ -192,8 +194,8 @@ def _from_pretrained(
         Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1
     ):
         raise ModelError(
-            f"there is no model folder {name!r}. Give a folder with config.json, weights and tokenizer files, "
-            "or a name on the Hugging Face hub."
+            f"there is no model folder {name!r}. Give a folder with config.json, weights and "
+            "tokenizer files, or a name on the Hugging Face hub."
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -205,7 +207,8 @@ def _from_pretrained(
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"{name!r} cannot be loaded as a causal language model with its tokenizer: {reason} "
-            "Give a folder with config.json, weights and tokenizer files of a causal model, or its hub name."
+            "Give a folder with config.json, weights and tokenizer files of a causal model, or its "
+            "hub name."
         ) from error
     return model, tokenizer
 
@@ -217,7 +220,8 @@ def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
         )
     if lora.get("dropout", 0):
         raise ModelError(
-            f"lora dropout is {lora['dropout']}, but sampling and training must see the same policy. Set it to 0."
+            f"lora dropout is {lora['dropout']}, but sampling and training must see the same "
+            "policy. Set it to 0."
         )
     rank = int(lora.get("r", 16))
     config = LoraConfig(
@@ -226,7 +230,9 @@ def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
         target_modules=lora.get("targets", "all-linear"),
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft still asks transformers by a name that transformers has deprecated.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         torch.manual_seed(0)
         try:
             adapted = get_peft_model(model, config)
@@ -235,17 +241,21 @@ def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
     return adapted.eval()  # type: ignore[return-value]  # peft types it as PeftMixedModel too
 
 
+def _causal(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return model.get_base_model() if isinstance(model, PeftModel) else model  # type: ignore[return-value]  # a Module to peft
+
+
 def _describe(
     model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, device: torch.device
 ) -> LanguageModel:
-    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal = _causal(model)
     eos = _eos(causal, tokenizer)
     pad = tokenizer.pad_token_id
     if pad is None:
         _LOG.info("the tokenizer has no padding token; its end-of-sequence token %d pads.", eos[0])
         pad = eos[0]
     context = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
-    lm = LanguageModel(model, tokenizer, head_of(causal), eos, pad, context, device)
+    lm = LanguageModel(model, tokenizer, head_of(causal), eos, int(pad), context, device)  # type: ignore[arg-type]  # transformers types ids as anything
     _probe(lm)
     return lm
 
@@ -253,21 +263,22 @@ def _describe(
 def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     generation = getattr(model.generation_config, "eos_token_id", None)
     listed = generation if isinstance(generation, list) else [generation]
-    found = dict.fromkeys(i for i in (tokenizer.eos_token_id, *listed) if i is not None)
+    every: list[Any] = [tokenizer.eos_token_id, *listed]
+    found = dict.fromkeys(int(i) for i in every if i is not None)
     if not found:
         raise ModelError(
-            "neither the tokenizer nor generation_config.json names an end-of-sequence token, so no completion "
-            "could end. Set `tokenizer.eos_token` and save the folder again."
+            "neither the tokenizer nor generation_config.json names an end-of-sequence token, so "
+            "no completion could end. Set `tokenizer.eos_token` and save the folder again."
         )
     return tuple(found)
 
 
 @torch.no_grad()
 def _probe(lm: LanguageModel) -> None:
-    """Compare head and cache with the model's own forward; fall back to its logits where the head differs."""
+    """Compare head and cache with the model's own forward; use its logits if the head differs."""
     if "past_key_values" not in inspect.signature(lm.causal.forward).parameters:
         raise ModelError(_NO_CACHE.format(type(lm.causal).__name__))
-    vocabulary = lm.causal.get_input_embeddings().num_embeddings
+    vocabulary = lm.causal.config.get_text_config().vocab_size
     ids = (torch.arange(1, 6, device=lm.device) * 7919 % vocabulary)[None]
     whole = lm.causal(input_ids=ids, use_cache=False).logits
     if not whole.isfinite().all():
@@ -294,8 +305,8 @@ def _probe(lm: LanguageModel) -> None:
 
 
 _NO_CACHE = (
-    "{} keeps no key-value cache that agrees with its full forward pass, and decoding and training rely on one. "
-    "Choose a transformer with attention layers (Llama, Qwen, Gemma, GPT-2, ...)."
+    "{} keeps no key-value cache that agrees with its full forward pass, and decoding and training "
+    "rely on one. Choose a transformer with attention layers (Llama, Qwen, Gemma, GPT-2, ...)."
 )
 
 

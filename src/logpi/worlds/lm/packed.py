@@ -1,10 +1,10 @@
 """Packed sequences: a prompt once, its completions attached to it, no padding outside attention.
 
-The positions of a micro-batch go through the trunk as one row [1, N]: first the *stems* (prompts that
-several rows continue), then the *branches* (those rows), then the *singles* (a prompt together with
-the one row that continues it). Norms and matrix products see no padding, and a prompt's keys and
-values are computed once, with gradient. Only attention has to know about it; transformers chooses a
-model's attention function by name, so this module registers one.
+The positions of a micro-batch go through the trunk as one row [1, N]: first the *stems* (prompts
+that several rows continue), then the *branches* (those rows), then the *singles* (a prompt together
+with the one row that continues it). Norms and matrix products see no padding, and a prompt's keys
+and values are computed once, with gradient. Only attention has to know about it; transformers
+chooses a model's attention function by name, so this module registers one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MOST_PADDING = 0.2
 
 @dataclass(slots=True)
 class Block:
-    """Rows of like length at positions [start, stop) of the packed row, padded for attention alone."""
+    """Rows of like length at [start, stop) of the packed row, padded for attention alone."""
 
     start: int
     stop: int
@@ -79,7 +79,7 @@ class Block:
         return x
 
     def mask(self, stems: Block | None, window: int | None, like: Tensor) -> Tensor | None:
-        """What is added to the scores [rows or 1, 1, width, keys]; None for plain causal attention."""
+        """What is added to the scores, [rows or 1, 1, width, keys]; None for plain causal ones."""
         key = (window, like.dtype)
         if key not in self.masks:
             allowed = self._allowed(stems, window)
@@ -113,7 +113,7 @@ class Block:
 
 
 class _Spread(torch.autograd.Function):
-    """Rows of x into padded slots. A slot of padding holds some row of x; its gradient is dropped."""
+    """Rows of x into slots. A slot of padding holds some row of x; its gradient is dropped."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gather: Tensor, scatter: Tensor) -> Tensor:  # type: ignore[override]
@@ -235,7 +235,7 @@ def packed_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """[1, N, heads, d] attention outputs of a packed row, from queries, keys, values [1, heads, N, d]."""
+    """[1, N, heads, d] attention of a packed row, from q, k and v of [1, heads, N, d]."""
     packed = _current.get()
     q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -259,7 +259,7 @@ def packed_attention(
 def _attend(
     qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, scale: float, softcap: float | None
 ) -> Tensor:
-    """[rows, width, heads, d] from queries, keys and values of that order; causal where mask is None."""
+    """[rows, width, heads, d] from q, k and v of that order; causal where mask is None."""
     q, k, v = (x.transpose(1, 2) for x in qkv)
     if softcap is None:
         out = scaled_dot_product_attention(
@@ -287,14 +287,14 @@ AttentionInterface.register(_NAME, packed_attention)
 
 
 def supported(config: PreTrainedConfig) -> bool:
-    """Whether every layer of such a model is attention that `packed_attention` knows how to mask."""
+    """Whether every layer of such a model is attention that `packed_attention` can mask."""
     layers = getattr(config.get_text_config(), "layer_types", None)
     return layers is None or set(layers) <= _LAYERS
 
 
 @contextlib.contextmanager
 def using(packed: Layout, config: PreTrainedConfig) -> Iterator[None]:
-    """The model of this configuration attends as `packed` says, for as long as the context lasts."""
+    """The model of this configuration attends as `packed` says, while the context lasts."""
     previous = config._attn_implementation
     token = _current.set(packed)
     config._attn_implementation = _NAME

@@ -1,4 +1,4 @@
-"""`plan`: which rows run, merged, truncated and sorted into micro-batches. Counting, no tensors with gradients."""
+"""`plan`: which rows run, merged, truncated and sorted into micro-batches."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def plan(
 ) -> Plan:
     """The distinct rows with a live decision, in micro-batches of about `budget` positions.
 
-    Rows with the same `unit`, and equal rows, are never separated. Where a prompt's positions are `shared` by its
-    rows in a micro-batch they count once, else once per row.
+    Rows with the same `unit`, and equal rows, are never separated. Where a prompt's positions are
+    `shared` by its rows in a micro-batch they count once, else once per row.
     """
     prompts, canonical = _distinct(inputs.prompts)
     rows = _merged(inputs, live, canonical)
@@ -146,9 +146,10 @@ def _fill_rows(bundles: list[Group], prompt_length: list[int], budget: int) -> I
 
 
 def _fill_shared(bundles: list[Group], prompt_length: list[int], budget: int) -> Iterator[Group]:
-    """Micro-batches of about equal cost, none above the budget unless one bundle is; prompts whole if they fit.
+    """Micro-batches of about equal cost, none above the budget unless one bundle is.
 
-    Prompts of like length and like longest row come together.
+    A prompt's rows stay together if they fit. Prompts of like length and like longest row come
+    together.
     """
     families: dict[int, list[Group]] = {}
     for bundle in sorted(bundles, key=lambda b: max(len(row.tokens) for row in b)):

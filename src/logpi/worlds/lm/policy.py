@@ -23,22 +23,25 @@ __all__ = ["LMPolicy", "States"]
 
 _LOG = logging.getLogger(__name__)
 _BUDGET = {"cpu": 1024, "cuda": 16384}
-"""Positions a micro-batch: on a CPU as many as keep its activations in the cache, on a GPU as fill it."""
+"""Positions a micro-batch: on a CPU what the cache likes, on a GPU what fills it."""
 
 
 class States(NamedTuple):
-    """Hidden states of a micro-batch: [N, d], and which of them decide the tokens of each distinct row."""
+    """Hidden states [N, d] of a micro-batch, and which decide the tokens of each distinct row."""
 
     hidden: Tensor
     before: list[Ids]
 
 
 class LMPolicy:
-    """A language model as a policy: π(token | prompt and tokens before it) = softmax(logits / temperature).
+    """A language model as a policy.
 
-    A pass over a batch runs only what can matter: rows without a live decision are dropped, rows end after their
-    last live token, equal completions of a prompt run once, a prompt runs once for all its rows in a micro-batch,
-    and logits exist at live positions alone. `counts` says what the last pass ran.
+    π(token | prompt and the tokens before it) = softmax(logits / temperature)
+
+    A pass over a batch runs only what can matter: rows without a live decision are dropped, rows
+    end after their last live token, equal completions of a prompt run once, a prompt runs once for
+    all its rows in a micro-batch, and logits exist at live positions alone. `counts` says what the
+    last pass ran.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class LMPolicy:
 
     @property
     def packed(self) -> bool:
-        """Whether prompts are shared: the model's attention function could be replaced by ours, and agreed."""
+        """Whether prompts are shared: our attention function took the model's place, and agreed."""
         return self._packed
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -103,10 +106,11 @@ class LMPolicy:
         unit: Tensor | None = None,
         entropy: bool = False,
     ) -> Iterator[Part]:
-        """The rows with a live decision, micro-batch by micro-batch, with gradient where it is enabled.
+        """The rows with a live decision, micro-batch by micro-batch, with gradient if enabled.
 
-        `Part.logp` is 0, and carries no gradient, where `live` is False. Call backward on one part before taking
-        the next. Raises `ShapeError` where `live` is not the shape of the tokens, or live beyond a row's length.
+        `Part.logp` is 0, and carries no gradient, where `live` is False. Call backward on one part
+        before taking the next. Raises `ShapeError` where `live` is not the shape of the tokens, or
+        live beyond a row's length.
         """
         for group, states in self.states(inputs, live, unit=unit):
             yield self._part(inputs, live, group, states, entropy)
@@ -114,7 +118,7 @@ class LMPolicy:
     def states(
         self, inputs: Completions, live: Tensor, *, unit: Tensor | None = None
     ) -> Iterator[tuple[Group, States]]:
-        """The distinct rows with a live decision and their hidden states, micro-batch by micro-batch."""
+        """The distinct rows with a live decision and their hidden states, part by part."""
         if live.shape != inputs.tokens.shape:
             raise ShapeError(
                 f"`live` is {list(live.shape)} but the tokens are {list(inputs.tokens.shape)}: "
@@ -146,7 +150,7 @@ class LMPolicy:
         return States(_packed_hidden(self.lm, where), where.before)
 
     def _run_rows(self, group: Group, prompts: list[Ids]) -> States:
-        """Prompt and completion in one row each, padded on the right; a causal model needs no mask for that."""
+        """Prompt and completion in one row, padded right: a causal model needs no mask for that."""
         rows = [np.concatenate([prompts[row.prompt], row.tokens[:-1]]) for row in group]
         width = max(len(ids) for ids in rows)
         # What pads does not matter, and transformers warns of the padding token.
@@ -194,7 +198,7 @@ class LMPolicy:
 
 
 def _decisions(group: Group, before: list[Ids], union: np.ndarray) -> tuple[Ids, Ids, Ids]:
-    """Of every live decision of the distinct rows: its state's position, its token, its slot in [rows * t]."""
+    """Every live decision's state, as a position, its token, and its slot in [rows * t]."""
     source, target, slot = [], [], []
     for k, (row, states) in enumerate(zip(group, before, strict=True)):
         chosen = np.flatnonzero(union[k])
@@ -214,7 +218,7 @@ def _packs(lm: LanguageModel) -> bool:
     """Whether packed rows give this model's own hidden states: asked of it, not assumed."""
     if not packed.supported(lm.causal.config):
         return False
-    vocabulary = lm.causal.get_input_embeddings().num_embeddings
+    vocabulary = lm.causal.config.get_text_config().vocab_size
     ids = (np.arange(64) * 7919 + 1) % vocabulary
     prompts = [ids[:3], ids[5:10], ids[20:24]]
     group = [

@@ -25,7 +25,7 @@ ARCHITECTURES = ("llama", "qwen2", "qwen3", "gpt2", "gemma", "gemma2")
 
 
 def character_tokenizer(alphabet: str, *, bos: bool = False) -> PreTrainedTokenizerBase:
-    """A tokenizer with one token per character of the alphabet, after <pad>, <eos> and, if asked for, <bos>.
+    """A tokenizer with <pad>, <eos>, perhaps <bos>, and a token per character of the alphabet.
 
     A character outside the alphabet is an error, not an unknown token.
 
@@ -61,10 +61,10 @@ def tiny(
     bos: bool = False,
     **config: Any,
 ) -> Path:
-    """The folder, now holding a small character-level model and its tokenizer, as Hugging Face reads them.
+    """The folder, now a Hugging Face one with a small character-level model and its tokenizer.
 
-    The same arguments write the same bytes. `config` overrides fields of the architecture's configuration
-    (intermediate_size, sliding_window, initializer_range, ...).
+    The same arguments write the same bytes. `config` overrides fields of the architecture's
+    configuration (intermediate_size, sliding_window, initializer_range, ...).
 
     Raises `ModelError` for an architecture it does not build, or heads that do not divide `hidden`.
     """
@@ -79,14 +79,8 @@ def tiny(
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     special["bos_token_id"] = tokenizer.bos_token_id
     shape = _shape(architecture, hidden, layers, heads)
-    fields = {
-        "vocab_size": len(tokenizer),
-        "tie_word_embeddings": tie,
-        "dtype": "float32",
-        **special,
-        **shape,
-        **config,
-    }
+    fields = {"vocab_size": len(tokenizer), "tie_word_embeddings": tie, **special, **shape}
+    fields |= {"dtype": "float32", **config}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **fields))
