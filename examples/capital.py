@@ -48,7 +48,7 @@ def probabilities() -> None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Where the gradient comes from.")
     parser.add_argument("--smoke", action="store_true", help="the table alone, without the model")
     if not parser.parse_args().smoke:
         print("what the model says after", repr(PROMPT))

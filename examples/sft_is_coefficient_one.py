@@ -73,7 +73,7 @@ def descend(model):
 
 def main() -> None:
     """Take both steps and compare all weights."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="SFT is the policy gradient with coefficient 1.")
     parser.add_argument("--smoke", action="store_true", help="four sentences instead of 64")
     rows = demo_data("demo:arithmetic/noisy")[: 4 if parser.parse_args().smoke else 64]
     with tempfile.TemporaryDirectory() as folder:

@@ -212,6 +212,14 @@ def test_closing_twice_leaves_no_process():
     assert gone(int(pid))
 
 
+def test_a_worker_that_ends_between_two_calls_costs_no_row():
+    with Rewards(f.process_id, max_missing=0) as rewards:
+        (pid,) = score(rewards, ["x"]).reward
+        os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.2)
+        assert score(rewards, ["x"]).reward != [pid]
+
+
 def test_forgotten_rewards_end_their_workers():
     rewards = Rewards(f.process_id)
     (pid,) = score(rewards, ["x"]).reward

@@ -31,6 +31,7 @@ from logpi.worlds.lm.model import quiet
 __all__ = ["CITIES", "PROMPT", "REWARD", "SENTENCE", "build", "rows"]
 
 PROMPT = "France:"
+"""The state that every completion starts from; no decision."""
 SENTENCE = ("The", "capital", "of", "France", "is")
 """The tokens that every completion begins with: decisions, like the city."""
 CITIES = {"Paris": 0.9, "Lyon": 0.08, "Marseille": 0.02}
@@ -77,9 +78,8 @@ def build(folder: str | Path) -> Path:
         torch.manual_seed(0)
         model = LlamaForCausalLM(config)
     with torch.no_grad():
-        layer = model.model.layers[0]
-        layer.self_attn.o_proj.weight.zero_()
-        layer.mlp.down_proj.weight.zero_()
+        for output in ("self_attn.o_proj", "mlp.down_proj"):
+            model.get_parameter(f"model.layers.0.{output}.weight").zero_()
         model.model.embed_tokens.weight.copy_(torch.eye(len(tokenizer), _WIDTH))
         model.lm_head.weight.zero_()
         # The norm makes a unit vector sqrt(width) long.

@@ -20,6 +20,7 @@ from logpi.worlds.lm.rows import Row, rows
 __all__ = ["Example", "Kind", "encode", "read"]
 
 Kind = Literal["prompts", "demonstrations", "pairs"]
+"""What a recipe learns from."""
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "prompts": ("prompt",),

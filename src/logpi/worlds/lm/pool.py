@@ -79,10 +79,7 @@ class Pool:
         pending = deque(rows)
         chunk = max(1, min(_CHUNK, -(-len(rows) // (4 * len(self._workers)))))
         lost = 0
-        for worker in self._workers:
-            if worker is not None and not worker.ready:
-                # What it said since it was started has not been read: only waiting counts as late.
-                worker.deadline = time.monotonic() + _STARTUP
+        self._look_after()
         try:
             while lost <= patience and (
                 pending or any(w is not None and w.row for w in self._workers)
@@ -93,14 +90,23 @@ class Pool:
                         batch = [pending.popleft() for _ in range(min(chunk, len(pending)))]
                         worker.give(batch, self._timeout)
                 lost += self._advance(results, pending)
-        except (
-            BaseException
-        ):  # Ctrl-C too: workers in the middle of a row know nothing of the next call
+        except BaseException:
+            # Ctrl-C too: workers in the middle of a row know nothing of the next call.
             self.close()
             raise
         if lost > patience:
             self.close()
         return results
+
+    def _look_after(self) -> None:
+        """Make up for the time in which nobody listened to the workers."""
+        for i, worker in enumerate(self._workers):
+            if worker is not None and not worker.ready:
+                # What it said since it was started has not been read: only waiting counts as late.
+                worker.deadline = time.monotonic() + _STARTUP
+            elif worker is not None and worker.process.poll() is not None:
+                self._workers[i] = None  # it ended between two calls: no row is to blame
+                worker.end()
 
     def _advance(self, results: dict[tuple[int, int], Any], pending: deque[Row]) -> int:
         """Wait for one thing to happen; return how many workers were lost."""
@@ -162,7 +168,7 @@ class Pool:
             pending.extendleft(reversed(worker.row))
 
 
-class NotARewardError(RewardError):
+class NotARewardError(Exception):
     """A function returned what is no reward: (function, why), for `Rewards` to name it."""
 
 

@@ -34,6 +34,8 @@ from typing import Any
 __all__ = ["HEADER", "frame", "main", "number"]
 
 HEADER = struct.Struct(">Q")
+"""The length of the pickle that follows."""
+
 _FAREWELL = 1.0  # seconds that a running function is given once the parent is gone
 _LAST_RESORT = 2.0  # how many times its time a function may run before the process ends itself
 
