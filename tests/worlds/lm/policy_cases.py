@@ -1,4 +1,4 @@
-"""What the tests of the policy share: models of every architecture, ragged batches, plain autograd."""
+"""What the tests of the policy share: every architecture, ragged batches, plain autograd."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def ragged(*, temperature: float = 0.8) -> tuple[Completions, Tensor]:
 
 
 def plain(lm: LanguageModel, inputs: Completions, coefficient: Tensor, entropy: Tensor) -> Tensor:
-    """[n, t] log-probabilities, after Σ coefficient · logp + entropy · H was differentiated row by row."""
+    """[n, t] log-probabilities, after Σ coefficient · logp + entropy · H was differentiated."""
     found = torch.zeros_like(coefficient)
     total = coefficient.new_zeros(())
     for i, length in enumerate(inputs.length.tolist()):

@@ -97,7 +97,7 @@ def test_every_live_row_comes_once_and_units_come_together(llama):
     for budget in (1, 25, 1000):
         policy = LMPolicy(llama, token_budget=budget)
         parts = [part.rows.tolist() for part in policy.parts(inputs, live, unit=inputs.prompt_of)]
-        assert sorted(sum(parts, [])) == live.any(1).nonzero()[:, 0].tolist()
+        assert sorted(row for rows in parts for row in rows) == live.any(1).nonzero()[:, 0].tolist()
         for rows in parts:
             units = set(inputs.prompt_of[rows].tolist())
             assert all(units.isdisjoint(inputs.prompt_of[r].tolist()) for r in parts if r != rows)

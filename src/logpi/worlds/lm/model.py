@@ -232,8 +232,12 @@ def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft still asks transformers by a name that transformers has deprecated.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+        )
         torch.manual_seed(0)
+        # GPT-2 keeps its weights transposed; peft notices by itself, and warns that it did.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")
         try:
             adapted = get_peft_model(model, config)
         except ValueError as error:
