@@ -31,8 +31,8 @@ PAIRS = _pairs(1024)
 
 LANGUAGE_RECIPES = [
     "sft", "rft", "online_rft", "dpo", "dpo_mean", "ipo", "simpo", "reinforce", "remax", "rloo",
-    "reinforce_pp", "reinforce_pp_baseline", "ppo", "grpo", "grpo_process", "dr_grpo", "dapo", "gspo",
-    "cispo", "sapo", "max_rl",
+    "reinforce_pp", "reinforce_pp_baseline", "ppo", "grpo", "grpo_process", "dr_grpo", "dapo",
+    "gspo", "cispo", "sapo", "max_rl",
 ]  # fmt: skip
 
 

@@ -96,10 +96,16 @@ def test_a_signal_leaves_a_run_to_resume(folder, tmp_path):
     import os
     import signal
     import threading
+    import time
 
     whole = run("grpo", folder, tmp_path / "whole", iterations=12)
-    timer = threading.Timer(0.7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    timer.start()
+
+    def stop_once_it_runs():
+        while not (tmp_path / "cut" / "metrics.jsonl").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_once_it_runs, daemon=True).start()
     with pytest.raises(logpi.Stopped) as stopped:
         run("grpo", folder, tmp_path / "cut", iterations=100_000)
     done = stopped.value.run.done
@@ -211,8 +217,8 @@ def test_bad_input_is_refused(case, folder, tmp_path):
     settings, changed, says = REFUSED[case]
     recipe = settings.get("recipe", "grpo")
     given = {k: v for k, v in settings.items() if k != "recipe"}
+    world = tasks.world("grpo", folder, **changed)
     with pytest.raises(LogpiError, match=says) as refused:
-        world = tasks.world("grpo", folder, **changed)
         run(recipe, folder, tmp_path / "run", world=world, **given)
     assert "\n\n" not in str(refused.value)
     if "list" not in case:

@@ -1,4 +1,4 @@
-"""`train`, and the `Run` it returns: where recipe, world, loop and run directory are put together."""
+"""`train`, and the `Run` it returns: where recipe, world, loop and run directory meet."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from logpi.train.interrupt import Interrupt
 from logpi.train.loggers import Loggers
 from logpi.train.loop import Trainer
 from logpi.train.progress import Reporter
-from logpi.train.rundir import RunDirectory, read_config, read_metrics
+from logpi.train.rundir import RunDirectory, read_config, read_metrics, refuse_existing
 from logpi.worlds.lm.world import LM
 
 __all__ = ["Run", "Stopped", "train", "train_config"]
 
 
-class Stopped(Exception):  # noqa: N818  # not an error: somebody asked for it
+class Stopped(Exception):  # not an error: somebody asked for it
     """A signal ended the run after a checkpoint; `signal` is its name."""
 
     def __init__(self, run: Run, signal: str) -> None:
         """The run as it was left, and who asked."""
         super().__init__(
-            f"{signal}: stopped after iteration {run.done}; go on with `logpi train --resume {run.directory}`."
+            f"{signal}: stopped after iteration {run.done}; go on with `logpi train --resume "
+            f"{run.directory}`."
         )
         self.run, self.signal = run, signal
 
@@ -69,7 +70,7 @@ class Run:
         return self.directory / "model"
 
     def evaluate(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:
-        """Held-out figures of the exported model: greedy, or `samples` sampled completions with pass@k.
+        """Held-out figures of the exported model: greedy, or of `samples` samples with pass@k.
 
         Raises `ConfigError` where the run has no held-out data or no model yet.
         """
@@ -101,57 +102,41 @@ def train(
     quiet: bool = False,
     **settings: Any,
 ) -> Run:
-    """The finished run. `settings` are the other keys of `RunConfig`: seed, optim, log, evaluate, ...
+    """The finished run; `settings` are the other keys of `RunConfig`: seed, optim, log, ...
 
-    `recipe="grpo"` takes the paper's settings, `{"name": "grpo", "beta": 0.0}` changes one. The run is
-    written to `directory` (runs/RECIPE by default), which must not exist unless `resume` is set.
+    `recipe="grpo"` takes the paper's settings, `{"name": "grpo", "beta": 0.0}` changes one. The run
+    is written to `directory` (runs/RECIPE by default), which must not exist unless `resume` is set.
 
-    Raises `LogpiError` where something given cannot be used, before anything is written, and `Stopped` where a
-    signal ended the run early.
+    Raises `LogpiError` where something given cannot be used, before anything is written, and
+    `Stopped` where a signal ended the run early.
 
-    >>> import tempfile
-    >>> import logpi
-    >>> world = logpi.LM(
-    ...     model="demo:arithmetic",
-    ...     data="demo:arithmetic/train",
-    ...     max_new_tokens=4,
-    ...     reward="numeric_match",
-    ...     prompts_per_batch=2,
-    ...     group_size=2,
-    ... )
+    >>> import logpi, tempfile
+    >>> data = [{"prompt": "1+1=", "answer": "2"}]
+    >>> world = logpi.LM(model="demo:arithmetic", data=data, reward="exact_match", max_new_tokens=4)
     >>> run = train(
-    ...     recipe="rloo",
-    ...     world=world,
-    ...     iterations=1,
-    ...     quiet=True,
-    ...     directory=tempfile.mkdtemp(),
-    ...     optim={"lr": 1e-3},
+    ...     recipe="rloo", world=world, iterations=1, directory=tempfile.mkdtemp(), quiet=True
     ... )
-    >>> run.metrics[-1]["iteration"]
-    1
+    >>> run.metrics[-1]["iteration"], run.model_dir.name
+    (1, 'model')
     """
     if isinstance(world, Mapping):
         world = validated(LM, {"kind": "lm", **world}, prefix="world.")
-    config = build_config(
-        {
-            "recipe": recipe if isinstance(recipe, str) else dict(recipe),
-            "world": world.model_dump(),
-            "iterations": iterations,
-            **settings,
-        }
-    )
+    told = {"recipe": recipe if isinstance(recipe, str) else dict(recipe), **settings}
+    config = build_config({**told, "world": world.model_dump(), "iterations": iterations})
     return train_config(config, world=world, directory=directory, resume=resume, quiet=quiet)
 
 
 def world_of(config: RunConfig, *, reward: Any = None) -> LM:
-    """The world that a configuration describes; `reward` replaces a Python function that cannot be stored."""
+    """The world of a configuration; `reward` replaces a Python function, which no file holds."""
     told = dict(config.world)
     if reward is not None:
         told["reward"] = reward
     elif name := python_reward(told.get("reward")):
         raise ConfigError(
-            f"this run's reward was the Python function {name}, which no file can hold. Give it again: "
-            "`--reward file.py:function` on the command line, or the world with its reward from Python."
+            f"this run's reward was the Python function {name}, which no file can hold. Give it "
+            f"again: "
+            "`--reward file.py:function` on the command line, or the world with its reward from "
+            "Python."
         )
     return validated(LM, told, prefix="world.", where="the configuration")
 
@@ -173,13 +158,16 @@ def train_config(
     """The finished run that a configuration describes; see `train`."""
     recipe = recipe_of(config)
     world = world or world_of(config)
+    wanted = directory or config.directory
+    if wanted is not None and not resume:
+        refuse_existing(Path(wanted))  # before a model is loaded for nothing
     with contextlib.ExitStack() as resources:
         scratch = Path(resources.enter_context(tempfile.TemporaryDirectory()))
         opened = world.open(config.recipe_name, recipe, seed=config.seed, scratch=scratch)
         resources.callback(opened.close)
         trainer = Trainer(config, recipe, opened)
         if resume:
-            rundir = RunDirectory.resume(directory or config.directory or _unnamed(), config)
+            rundir = RunDirectory.resume(wanted or _unnamed(), config)
         else:
             rundir = RunDirectory.create(config, directory)
         resources.enter_context(rundir)

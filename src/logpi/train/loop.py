@@ -152,7 +152,7 @@ class Trainer:
             seed = mix(config.seed, self.done, epoch)
             parts = list(minibatches(signals, config.minibatches, seed=seed))
             for rows in parts:
-                # The weights were fixed on the whole batch: a constant factor lets each part stand for it.
+                # Fixed on the whole batch: a constant factor lets each part stand for it.
                 scale = len(parts)
                 pushed = accumulate(
                     world.policy,
@@ -187,7 +187,7 @@ class Trainer:
         critic, optimizer = self.world.critic, self.critic_optimizer
         if critic is None or optimizer is None:
             return {}
-        # value + credit is the target of every credit of a learned value: G_t for the baselined return,
+        # value + credit is the target, whatever the credit: G_t for the baselined return,
         # r + γV' for the TD error, the λ-return for GAE.
         target = signals.need("value") + signals.need("credit")
         return critic_step(critic, optimizer, batch.inputs, target, weight)
@@ -238,7 +238,7 @@ class Trainer:
 
 
 def _pair_figures(signals: Signals, pushed: Pushed) -> dict[str, float]:
-    """How often the chosen row of a pair is already the likelier one, and by how many nats on average."""
+    """How often the chosen row of a pair is the likelier one, and by how many nats."""
     from_reference = pushed.logp if signals.logp_ref is None else pushed.logp - signals.logp_ref
     row = torch.where(signals.mask, from_reference.nan_to_num(0.0), 0.0).sum(1)
     sign = signals.need("credit")[:, 0] if signals.mask.shape[1] else row
@@ -253,7 +253,7 @@ def _pair_figures(signals: Signals, pushed: Pushed) -> dict[str, float]:
 
 
 def _corrected(recipe: Recipe, batch: Batch) -> Recipe:
-    """The recipe, its coefficient times the kept mass where sampling was cut by top-k, top-p or min-p."""
+    """The recipe, its coefficient times the kept mass where sampling was cut."""
     if batch.logp_sampler is None:
         return recipe
     return replace(recipe, coefficient=truncated_importance(recipe.coefficient))
@@ -265,7 +265,8 @@ def _copy(
     known = dict(parameters)
     if wrong := sorted(set(stored) ^ set(known)):
         raise RunError(
-            f"the checkpoint's {what} has other parameters than this one (`{wrong[0]}`, {len(wrong)} in all). "
+            f"the checkpoint's {what} has other parameters than this one (`{wrong[0]}`, "
+            f"{len(wrong)} in all). "
             "Resume with the model that the run began with."
         )
     with torch.no_grad():

@@ -30,7 +30,15 @@ from logpi.train.lock import Lock
 from logpi.train.overrides import read_yaml
 from logpi.train.records import append_lines, cut_after, read_lines
 
-__all__ = ["RunDirectory", "read_config", "read_decisions", "read_metrics", "run_path", "summary"]
+__all__ = [
+    "RunDirectory",
+    "read_config",
+    "read_decisions",
+    "read_metrics",
+    "refuse_existing",
+    "run_path",
+    "summary",
+]
 
 _CONFIG, _ENV, _METRICS, _DECISIONS = "config.yaml", "env.json", "metrics.jsonl", "decisions.jsonl"
 _MAY_CHANGE = ("iterations", "directory", "log.", "checkpoint.", "evaluate.")
@@ -65,7 +73,7 @@ class RunDirectory:
         )
         for path in tries:
             if wanted is not None:
-                _refuse_existing(path)
+                refuse_existing(path)
             elif path.exists():
                 continue
             stored = config.model_copy(update={"directory": str(path)}).resolved()
@@ -240,7 +248,8 @@ def _numbered(stem: Path) -> Iterator[Path]:
         yield stem.with_name(f"{stem.name}-{number}")
 
 
-def _refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path) -> None:
+    """Raise `RunError` where something is in the way of a new run directory, saying what."""
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists() or path.is_symlink():
@@ -267,7 +276,7 @@ def _settle(path: Path, config: RunConfig, *, must: bool) -> bool:
     except FileExistsError:
         if not must:
             return False
-        _refuse_existing(path)
+        refuse_existing(path)
         raise
     except OSError as error:
         raise RunError(

@@ -102,7 +102,7 @@ def critic_step(
 
 
 def minibatches(signals: Signals, count: int, *, seed: int) -> Iterator[Tensor]:
-    """Row masks [n] of `count` parts of the batch; rows of a group, and so both rows of a pair, stay together.
+    """Row masks [n] of `count` parts of the batch; the rows of a group stay together.
 
     >>> from logpi.core.examples import signals
     >>> [rows.tolist() for rows in minibatches(signals(), 1, seed=0)]
@@ -123,7 +123,7 @@ def minibatches(signals: Signals, count: int, *, seed: int) -> Iterator[Tensor]:
 
 
 def clipped(recipe: Recipe, coefficient: Tensor, credit: Tensor, live: Tensor) -> Tensor:
-    """[n, t] where a decision that earned something was given a coefficient of 0: its ratio went too far."""
+    """[n, t] where a decision that earned something got a coefficient of 0: ρ went too far."""
     if not traits_of(recipe.coefficient).proportional:
         return torch.zeros_like(live)
     return live & (coefficient == 0) & (credit != 0)

@@ -1,0 +1,100 @@
+"""`LM` says what it cannot give before loading; opened, it has what the recipe reads."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+
+import logpi
+import tasks
+from logpi.core.errors import ConfigError
+from logpi.worlds.lm.evaluate import Evaluator
+from logpi.worlds.lm.world import OpenLM
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tasks.model(tmp_path_factory.mktemp("model"))
+
+
+def opened(recipe, folder, tmp_path, **settings) -> OpenLM:
+    world = tasks.world(recipe, folder, **settings)
+    return world.open(recipe, logpi.RECIPES[recipe], seed=0, scratch=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "says"),
+    [
+        ("grpo", {"group_size": 1}, "group_size"),
+        ("rloo", {"reward": None}, "--reward"),
+        ("trpo", {}, "does not run in the language world"),
+        ("qac", {}, "does not run in the language world"),
+        ("grpo_process", {"step_separator": None}, "step_separator"),
+    ],
+)
+def test_what_cannot_be_given_is_said_before_loading(recipe, settings, says):
+    world = tasks.world(recipe, "nowhere", **settings)
+    with pytest.raises(ConfigError, match=says):
+        world.check(recipe, logpi.RECIPES[recipe])
+
+
+def test_a_reference_is_loaded_only_if_it_is_read(folder, tmp_path):
+    with contextlib.closing(opened("rloo", folder, tmp_path)) as world:
+        assert world.reference is None
+        with pytest.raises(ConfigError, match="no reference policy"):
+            world.reference_log_prob(None)
+    with contextlib.closing(opened("dpo", folder, tmp_path)) as world:
+        assert world.reference is not None
+        batch = world.source.draw(world.policy, 0)
+        before = world.reference_log_prob(batch.inputs)
+        assert torch.equal(before, world.policy.log_prob(batch.inputs))
+        with torch.no_grad():
+            for _, p in world.policy.named_parameters():
+                p.add_(0.1)
+        assert torch.equal(before, world.reference_log_prob(batch.inputs))
+
+
+def test_with_an_adapter_the_reference_is_the_model_without_it(folder, tmp_path):
+    lora = {"r": 2, "targets": ["q_proj", "v_proj"]}
+    with contextlib.closing(opened("dpo", folder, tmp_path, lora=lora)) as world:
+        assert world.reference.lm is world.lm
+        batch = world.source.draw(world.policy, 0)
+        before = world.reference_log_prob(batch.inputs)
+        with torch.no_grad():
+            for _, p in world.policy.named_parameters():
+                p.add_(0.1)
+        assert torch.equal(before, world.reference_log_prob(batch.inputs))
+        assert not torch.allclose(before, world.policy.log_prob(batch.inputs))
+    with pytest.raises(ConfigError, match="online_rft"):
+        opened("rft", folder, tmp_path, lora=lora)
+
+
+@pytest.mark.parametrize("critic", ["head", "model"])
+def test_a_critic_of_either_kind(critic, folder, tmp_path):
+    with contextlib.closing(opened("ppo", folder, tmp_path, critic=critic)) as world:
+        batch = world.source.draw(world.policy, 0)
+        value, next_value = world.critic.values(batch.inputs)
+        assert value.shape == next_value.shape == batch.mask.shape
+
+
+def test_a_row_is_described_by_its_texts(folder, tmp_path):
+    with contextlib.closing(opened("sft", folder, tmp_path)) as world:
+        batch = world.source.draw(world.policy, 0)
+        told = world.describe(batch, 0)
+        assert told["completion"] == "777"
+        assert told["actions"] == ["7", "7", "7", "<eos>"]
+        assert told["prompt"].endswith("=")
+
+
+def test_without_a_reward_likelihood_is_measured(folder, tmp_path):
+    data = tasks.DEMONSTRATIONS[:3]
+    told = {"reward": None, "eval_data": data}
+    with contextlib.closing(opened("sft", folder, tmp_path, **told)) as world:
+        assert isinstance(world.evaluate, Evaluator)
+        batch = world.source.draw(world.policy, 0)
+        figures = world.evaluate()
+        assert figures["examples"] == 3
+        assert figures["nll"] == pytest.approx(2.8, abs=0.4)  # about log 17: nothing was learnt
+        assert batch.mask.all()
