@@ -76,11 +76,11 @@ def tiny(
         raise ModelError(f"hidden is {hidden}, which {heads} heads do not divide.")
     folder = Path(folder)
     tokenizer = character_tokenizer(alphabet, bos=bos)
-    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-    special["bos_token_id"] = tokenizer.bos_token_id
-    shape = _shape(architecture, hidden, layers, heads)
-    fields = {"vocab_size": len(tokenizer), "tie_word_embeddings": tie, **special, **shape}
-    fields |= {"dtype": "float32", **config}
+    special = {
+        f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")
+    }
+    fields = {"vocab_size": len(tokenizer), "tie_word_embeddings": tie, "dtype": "float32"}
+    fields |= {**special, **_shape(architecture, hidden, layers, heads), **config}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **fields))
