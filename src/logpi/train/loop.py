@@ -36,9 +36,20 @@ __all__ = ["Outcome", "Trainer", "World"]
 class World(Protocol):
     """A world at work, as the loop sees it."""
 
-    policy: Policy
-    source: Source
-    critic: Critic | None
+    @property
+    def policy(self) -> Policy:
+        """What is trained."""
+        ...
+
+    @property
+    def source(self) -> Source:
+        """Where batches come from."""
+        ...
+
+    @property
+    def critic(self) -> Critic | None:
+        """What estimates values, where the recipe has a critic."""
+        ...
 
     def reference_log_prob(self, inputs: Any) -> Tensor:
         """[n, t] log-probabilities under the frozen reference policy."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from logpi.core.seeds import mix
-from logpi.worlds.lm.data import Example, encode
+from logpi.worlds.lm.data import Example, Kind, encode
 from logpi.worlds.lm.decoding import Sampling, decode
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.rewards import Rewards
 from logpi.worlds.lm.source import completions_of
 
 __all__ = ["Evaluator"]
-
-Kind = Literal["prompts", "demonstrations", "pairs"]
 
 
 class Evaluator:
@@ -31,7 +29,8 @@ class Evaluator:
         seed: int,
     ) -> None:
         """`kind` says which ids an example has, where no reward judges what is written."""
-        self._policy, self._examples, self._kind = policy, examples, kind
+        self._policy, self._examples = policy, examples
+        self._kind: Kind = kind
         self._rewards, self._sampling, self._seed = rewards, sampling, seed
 
     def __call__(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:

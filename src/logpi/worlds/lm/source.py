@@ -108,7 +108,7 @@ class DemonstrationSource:
     def __init__(
         self,
         examples: Sequence[Example],
-        tokens: Sequence[tuple[Tensor, Tensor]],
+        tokens: Sequence[tuple[Tensor, ...]],
         *,
         rows: int,
         seed: int,
@@ -116,9 +116,9 @@ class DemonstrationSource:
     ) -> None:
         """`tokens` holds each example's prompt ids and completion ids."""
         self._data = _Examples(
-            examples, [prompt for prompt, _ in tokens], Shuffle(len(examples), seed=seed)
+            examples, [ids[0] for ids in tokens], Shuffle(len(examples), seed=seed)
         )
-        self._completions = [completion for _, completion in tokens]
+        self._completions = [ids[1] for ids in tokens]
         self._rows, self._pad = rows, pad
 
     def draw(self, policy: Any, iteration: int) -> Batch:
@@ -147,7 +147,7 @@ class PairSource:
     def __init__(
         self,
         examples: Sequence[Example],
-        tokens: Sequence[tuple[Tensor, Tensor, Tensor]],
+        tokens: Sequence[tuple[Tensor, ...]],
         *,
         pairs: int,
         seed: int,

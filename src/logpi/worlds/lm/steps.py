@@ -28,7 +28,7 @@ def step_texts(text: str, separator: str) -> list[str]:
 
 
 def step_ends(
-    tokens: Sequence[int], steps: Sequence[str], decode: PreTrainedTokenizerBase
+    tokens: list[int], steps: Sequence[str], decode: PreTrainedTokenizerBase
 ) -> list[int]:
     """The position of the last token of each step; the last step ends with the completion."""
     wanted = [len("".join(steps[: k + 1])) for k in range(len(steps))]
