@@ -45,6 +45,7 @@ def test_a_run_of_that_name_which_is_no_demo_is_left_alone(tmp_path):
     assert Demo(tmp_path / "demo-sft", tmp_path / "demo").taken
 
 
+@pytest.mark.slow
 def test_the_demo_runs_and_goes_on(tmp_path):
     said = io.StringIO()
     assert main(quick=True, root=tmp_path, stream=said) == 0

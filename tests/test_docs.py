@@ -48,6 +48,7 @@ def problems() -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_runs(tmp_path):
     from logpi.worlds.lm.tiny import tiny
 

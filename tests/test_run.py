@@ -21,6 +21,7 @@ from logpi.core.errors import (
     RewardError,
     RunError,
 )
+from logpi.run import train_config
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +65,7 @@ def test_every_language_recipe_takes_two_steps(recipe, folder, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["sft", "dpo", "grpo", "ppo"])
 @pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.slow
 def test_resuming_is_bit_exact(recipe, stop, folder, tmp_path):
     kept = {"every": 1, "keep": 9}
     whole = run(recipe, folder, tmp_path / "whole", iterations=3, checkpoint=kept, minibatches=2)
@@ -92,6 +94,7 @@ def test_the_same_seed_gives_the_same_run_and_another_another(folder, tmp_path):
     assert any(not torch.equal(t, weights(other)[n]) for n, t in weights(one).items())
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_a_run_to_resume(folder, tmp_path):
     import os
     import signal
@@ -113,6 +116,14 @@ def test_a_signal_leaves_a_run_to_resume(folder, tmp_path):
     resumed = run("grpo", folder, tmp_path / "cut", iterations=max(done, 12), resume=True)
     if done <= 12:
         assert all(torch.equal(t, weights(resumed)[n]) for n, t in weights(whole).items())
+
+
+def test_a_stored_configuration_trains_the_same_model(folder, tmp_path):
+    first = run("grpo", folder, tmp_path / "first")
+    second = train_config(
+        first.config, world=tasks.world("grpo", folder), directory=tmp_path / "second", quiet=True
+    )
+    assert all(torch.equal(t, weights(second)[name]) for name, t in weights(first).items())
 
 
 def test_the_model_loads_elsewhere(folder, tmp_path):

@@ -249,15 +249,17 @@ def _numbered(stem: Path) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise `RunError` where something is in the way of a new run directory, saying what."""
+    """Nothing; raises `RunError` where something is in the way of a new run directory.
+
+    >>> refuse_existing(Path("runs/a name that is free"))
+    """
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists() or path.is_symlink():
         what = f"it holds {summary(path)}" if path.is_dir() else "it is a file"
         raise RunError(
             f"{path} already exists: {what}. Runs are never overwritten. Go on with it with "
-            "--resume "
-            "(`resume=True` from Python), or choose another name."
+            "--resume (`resume=True` from Python), or choose another name."
         )
 
 

@@ -163,6 +163,7 @@ def test_the_city_earns_its_true_advantage():
 
 
 @pytest.mark.parametrize("name", ["capital", "sft_is_coefficient_one"])
+@pytest.mark.slow
 def test_examples_run(name):
     file = EXAMPLES / f"{name}.py"
     assert len(file.read_text().splitlines()) < 120

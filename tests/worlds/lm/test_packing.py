@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from logpi.worlds.lm.attention import packed_attention, supported, using
 from logpi.worlds.lm.head import Head
-from logpi.worlds.lm.packed import layout, packed_attention, supported, using
+from logpi.worlds.lm.packed import layout
 from logpi.worlds.lm.packing import Counts, Plan, Row, plan
 from worlds.lm.policy_cases import model, ragged
 

@@ -247,6 +247,7 @@ with Rewards(reward, timeout=50) as rewards:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
 def test_workers_end_with_their_parent(tmp_path, how):
     (tmp_path / "script.py").write_text(SCRIPT)
     told = tmp_path / "pid"
@@ -364,6 +365,7 @@ def test_files_that_are_not_there_or_broken(tmp_path):
         load_function(f"{tmp_path / 'juge.py'}:reward")
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_ready_long_ago_is_not_late(monkeypatch):
     """The start-up limit counts waiting, not what the run did before the first reward."""
     monkeypatch.setattr(pool, "_STARTUP", 6.0)

@@ -1,0 +1,1 @@
+"""Language models on Hugging Face transformers: a row is a completion, a decision is a token."""

@@ -16,8 +16,8 @@ __all__ = ["Completions"]
 class Completions:
     """N completions of P prompts.
 
-    A decision is a token of a completion, its end-of-sequence token included; the state is everything
-    before it. The policy is softmax(logits / temperature).
+    A decision is a token of a completion, its end-of-sequence token included; the state is
+    everything before it. The policy is softmax(logits / temperature).
 
     Raises `ShapeError` where the fields do not fit together.
     """

@@ -9,24 +9,18 @@ chooses a model's attention function by name, so this module registers one.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedConfig
+from torch import Tensor
 
 from logpi.worlds.lm.packing import Group, Ids
 
-__all__ = ["Block", "Layout", "layout", "packed_attention", "supported", "using"]
+__all__ = ["Block", "Layout", "layout"]
 
-_NAME = "logpi_packed"
-_LAYERS = {"full_attention", "sliding_attention"}
 _FEWEST_ROWS = 4
 _MOST_PADDING = 0.2
 
@@ -40,16 +34,22 @@ class Block:
     length: Ids  # [rows]
     offset: Ids  # [rows] the position that each row's first token has in its sequence
     stem: Ids | None = None  # [rows] which stem a row continues; None where it stands alone
+    before: int = 0  # the longest stem
     gather: Tensor | None = None  # [rows * width] into the block; None where rows are equally long
     scatter: Tensor | None = None  # [stop - start] into [rows * width]
     hole: Tensor | None = None  # what of [rows * width] is padding
     stem_index: Tensor | None = None
-    masks: dict[Any, Tensor | None] = field(default_factory=dict)
+    masks: dict[Any, Tensor] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
         """The longest row."""
         return int(self.length.max())
+
+    @property
+    def keys(self) -> int:
+        """How many keys a row has: its own and its stem's."""
+        return self.width + self.before
 
     def to(self, device: torch.device) -> Block:
         """The same block with the indices that its padding needs."""
@@ -78,24 +78,21 @@ class Block:
             x = _Collect.apply(x, self.scatter, self.gather, self.hole)
         return x
 
-    def mask(self, stems: Block | None, window: int | None, like: Tensor) -> Tensor | None:
-        """What is added to the scores, [rows or 1, 1, width, keys]; None for plain causal ones."""
+    def causal(self, window: int | None) -> bool:
+        """Whether every token sees exactly its row up to itself."""
+        return self.stem is None and (window is None or self.width <= window)
+
+    def mask(self, stems: Block | None, window: int | None, like: Tensor) -> Tensor:
+        """What is added to the scores, [rows or 1, 1, width, keys]."""
         key = (window, like.dtype)
         if key not in self.masks:
             allowed = self._allowed(stems, window)
-            bias = None
-            if allowed is not None:
-                bias = torch.zeros(allowed.shape, dtype=like.dtype)
-                bias.masked_fill_(~torch.from_numpy(allowed), float("-inf"))
-                bias = bias[:, None].to(like.device)
-            self.masks[key] = bias
+            bias = torch.zeros(allowed.shape, dtype=like.dtype)
+            bias.masked_fill_(~torch.from_numpy(allowed), float("-inf"))
+            self.masks[key] = bias[:, None].to(like.device)
         return self.masks[key]
 
-    def _allowed(self, stems: Block | None, window: int | None) -> np.ndarray | None:
-        if window is not None and int((self.offset + self.length).max()) <= window:
-            window = None
-        if self.stem is None and window is None:
-            return None
+    def _allowed(self, stems: Block | None, window: int | None) -> np.ndarray:
         step = np.arange(self.width)
         offset = (
             self.offset[:, None] if (self.offset != self.offset[0]).any() else self.offset[:1, None]
@@ -103,9 +100,9 @@ class Block:
         query = key = offset + step
         real = np.ones((1, 1), bool)
         if self.stem is not None and stems is not None:
-            before = np.arange(stems.width)[None]
-            real = np.concatenate([before < offset, np.ones((len(offset), self.width), bool)], 1)
-            key = np.concatenate([np.broadcast_to(before, (len(offset), stems.width)), key], 1)
+            stem = np.arange(stems.width)[None]
+            real = np.concatenate([stem < offset, np.ones((len(offset), self.width), bool)], 1)
+            key = np.concatenate([np.broadcast_to(stem, (len(offset), stems.width)), key], 1)
         allowed = (key[:, None, :] <= query[:, :, None]) & real[:, None, :]
         if window is not None:
             allowed &= query[:, :, None] - key[:, None, :] < window
@@ -205,7 +202,8 @@ class _Builder:
         ends = start + np.cumsum(length)
         self.ids += rows
         self.at += [o + np.arange(n) for o, n in zip(offset, length, strict=True)]
-        self.blocks.append(Block(start, int(ends[-1]), length, offset, stem))
+        longest = 0 if stem is None else self.blocks[0].width
+        self.blocks.append(Block(start, int(ends[-1]), length, offset, stem, longest))
         return [np.arange(e - n, e) for e, n in zip(ends, length, strict=True)]
 
 
@@ -218,88 +216,3 @@ def _by_length(rows: list[int], length: list[int]) -> Iterator[list[int]]:
         take = max(take, min(_FEWEST_ROWS, len(ordered)))
         yield ordered[:take]
         ordered = ordered[take:]
-
-
-_current: ContextVar[Layout] = ContextVar("logpi_packed_layout")
-
-
-def packed_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """[1, N, heads, d] attention of a packed row, from q, k and v of [1, heads, N, d]."""
-    packed = _current.get()
-    q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    stems, outputs, stem_keys = packed.stems, [], None
-    if stems is not None:
-        stem_keys = stems.pad(k), stems.pad(v)
-        mask = stems.mask(None, sliding_window, q)
-        outputs.append(stems.unpad(_attend((stems.pad(q), *stem_keys), mask, scale, softcap)))
-    for block in packed.blocks:
-        keys, values = block.pad(k), block.pad(v)
-        if block.stem_index is not None and stem_keys is not None:
-            keys, values = (
-                torch.cat([stem.index_select(0, block.stem_index), own], 1)
-                for stem, own in zip(stem_keys, (keys, values), strict=True)
-            )
-        mask = block.mask(stems, sliding_window, q)
-        outputs.append(block.unpad(_attend((block.pad(q), keys, values), mask, scale, softcap)))
-    return torch.cat(outputs)[None], None
-
-
-def _attend(
-    qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, scale: float, softcap: float | None
-) -> Tensor:
-    """[rows, width, heads, d] from q, k and v of that order; causal where mask is None."""
-    q, k, v = (x.transpose(1, 2) for x in qkv)
-    if softcap is None:
-        out = scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            is_causal=mask is None,
-            scale=scale,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
-        return out.transpose(1, 2)
-    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
-    score = softcap * torch.tanh(q @ k.transpose(2, 3) * scale / softcap)
-    if mask is None:
-        causal = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).tril()
-        score = score.masked_fill(~causal, float("-inf"))
-    else:
-        score = score + mask
-    wide = score.dtype if score.dtype == torch.float64 else torch.float32
-    return (score.softmax(-1, dtype=wide).to(v.dtype) @ v).transpose(1, 2)
-
-
-AttentionInterface.register(_NAME, packed_attention)
-
-
-def supported(config: PreTrainedConfig) -> bool:
-    """Whether every layer of such a model is attention that `packed_attention` can mask."""
-    layers = getattr(config.get_text_config(), "layer_types", None)
-    return layers is None or set(layers) <= _LAYERS
-
-
-@contextlib.contextmanager
-def using(packed: Layout, config: PreTrainedConfig) -> Iterator[None]:
-    """The model of this configuration attends as `packed` says, while the context lasts."""
-    previous = config._attn_implementation
-    token = _current.set(packed)
-    config._attn_implementation = _NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = previous
-        _current.reset(token)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from logpi.core.errors import ShapeError
 from logpi.core.types import Part
-from logpi.worlds.lm import packed
+from logpi.worlds.lm import attention, packed
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.logprob import linear_log_prob
 from logpi.worlds.lm.model import LanguageModel
@@ -209,14 +209,14 @@ def _decisions(group: Group, before: list[Ids], union: np.ndarray) -> tuple[Ids,
 
 
 def _packed_hidden(lm: LanguageModel, where: packed.Layout) -> Tensor:
-    with packed.using(where, lm.causal.config):
+    with attention.using(where, lm.causal.config):
         return lm.hidden(where.ids, position_ids=where.position_ids)[0]
 
 
 @torch.no_grad()
 def _packs(lm: LanguageModel) -> bool:
     """Whether packed rows give this model's own hidden states: asked of it, not assumed."""
-    if not packed.supported(lm.causal.config):
+    if not attention.supported(lm.causal.config):
         return False
     vocabulary = lm.causal.config.get_text_config().vocab_size
     ids = (np.arange(64) * 7919 + 1) % vocabulary

@@ -76,9 +76,8 @@ def tiny(
         raise ModelError(f"hidden is {hidden}, which {heads} heads do not divide.")
     folder = Path(folder)
     tokenizer = character_tokenizer(alphabet, bos=bos)
-    special = {
-        f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "bos")
-    }
+    names = [f"{name}_token_id" for name in ("pad", "eos", "bos")]
+    special = {name: getattr(tokenizer, name) for name in names}
     fields = {"vocab_size": len(tokenizer), "tie_word_embeddings": tie, "dtype": "float32"}
     fields |= {**special, **_shape(architecture, hidden, layers, heads), **config}
     with torch.random.fork_rng(devices=[]):

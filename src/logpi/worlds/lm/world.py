@@ -102,7 +102,7 @@ class LM(BaseModel):
         "head", description="a head on the policy, or a model of its own"
     )
     token_budget: int | None = Field(
-        None, ge=1, description="tokens of one forward pass in training; by default, what the device likes"
+        None, ge=1, description="tokens of a forward pass in training; unset: what suits the device"
     )
 
     @property
