@@ -269,3 +269,10 @@ def test_a_reward_from_python_must_be_given_again(folder, tmp_path):
     done = run("rloo", folder, tmp_path / "run", iterations=1)
     with pytest.raises(ConfigError, match="sevens"):
         logpi.Run(done.directory).evaluate()
+
+
+def test_many_rows_from_python_must_be_given_again(folder, tmp_path):
+    world = tasks.world("grpo", folder, data=tasks.PROMPTS * 4, reward="exact_match")
+    done = run("grpo", folder, tmp_path / "run", iterations=1, world=world)
+    with pytest.raises(ConfigError, match="128 rows"):
+        logpi.Run(done.directory).evaluate()

@@ -134,10 +134,14 @@ def world_of(config: RunConfig, *, reward: Any = None) -> LM:
     elif name := python_reward(told.get("reward")):
         raise ConfigError(
             f"this run's reward was the Python function {name}, which no file can hold. Give it "
-            f"again: "
-            "`--reward file.py:function` on the command line, or the world with its reward from "
-            "Python."
+            "again: `--reward file.py:function` on the command line, or the world from Python."
         )
+    for key in ("data", "eval_data"):
+        if rows := python_reward(told.get(key)):
+            raise ConfigError(
+                f"this run's `world.{key}` was given from Python ({rows}) and is too long for "
+                "config.yaml. Give the world again from Python, or keep the rows in a file."
+            )
     return validated(LM, told, prefix="world.", where="the configuration")
 
 

@@ -45,64 +45,73 @@ class LM(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    kind: Literal["lm"] = Field("lm", description="the language world")
+    kind: Literal["lm"] = Field(default="lm", description="the language world")
     model: str | Path = Field(description="a Hugging Face folder or hub name, or demo:NAME")
     data: str | Path | list[dict[str, Any]] = Field(
         description="JSONL, CSV or Parquet file, data set folder or hub name, demo:NAME/PART"
     )
-    split: str = Field("train", description="which split of a data set")
+    split: str = Field(default="train", description="which split of a data set")
     reward: str | dict[str, Any] | list[Any] | Callable[..., Any] | None = Field(
-        None, description="a built-in reward's name, several, or (from Python) a function"
+        default=None, description="a built-in reward's name, several, or (from Python) a function"
     )
-    reward_weights: list[float] | None = Field(None, description="one weight for each reward")
-    reward_workers: int = Field(1, ge=1, description="processes that run the reward")
-    reward_timeout: float = Field(5.0, gt=0, description="seconds that one reward may take")
+    reward_weights: list[float] | None = Field(
+        default=None, description="one weight for each reward"
+    )
+    reward_workers: int = Field(default=1, ge=1, description="processes that run the reward")
+    reward_timeout: float = Field(default=5.0, gt=0, description="seconds that one reward may take")
     max_missing: float = Field(
-        0.1, ge=0, le=1, description="share of missing rewards that stops the run"
+        default=0.1, ge=0, le=1, description="share of missing rewards that stops the run"
     )
     step_separator: str | None = Field(
-        None, description="where a completion's steps end, if steps are rewarded"
+        default=None, description="where a completion's steps end, if steps are rewarded"
     )
     eval_data: str | Path | list[dict[str, Any]] | None = Field(
-        None, description="held-out data, like `data`"
+        default=None, description="held-out data, like `data`"
     )
-    eval_split: str = Field("train", description="which split of the held-out data set")
+    eval_split: str = Field(default="train", description="which split of the held-out data set")
     reference: str | Path | None = Field(
-        None, description="the reference policy; the initial model by default"
+        default=None, description="the reference policy; the initial model by default"
     )
-    group_size: int = Field(8, ge=1, description="completions for each prompt")
+    group_size: int = Field(default=8, ge=1, description="completions for each prompt")
     prompts_per_batch: int = Field(
-        32, ge=1, description="prompts, demonstrations or pairs an iteration"
+        default=32, ge=1, description="prompts, demonstrations or pairs an iteration"
     )
     max_draws: int = Field(
-        4, ge=1, description="draws at most, where only groups that differ are kept"
+        default=4, ge=1, description="draws at most, where only groups that differ are kept"
     )
-    max_new_tokens: int = Field(256, ge=1, description="the most tokens of a completion")
-    temperature: float = Field(1.0, gt=0, description="the policy is softmax(logits / temperature)")
-    top_k: int = Field(0, ge=0, description="sample among the k likeliest tokens; 0 for all")
+    max_new_tokens: int = Field(default=256, ge=1, description="the most tokens of a completion")
+    temperature: float = Field(
+        default=1.0, gt=0, description="the policy is softmax(logits / temperature)"
+    )
+    top_k: int = Field(
+        default=0, ge=0, description="sample among the k likeliest tokens; 0 for all"
+    )
     top_p: float = Field(
-        1.0, gt=0, le=1, description="sample among the likeliest tokens of this mass"
+        default=1.0, gt=0, le=1, description="sample among the likeliest tokens of this mass"
     )
     min_p: float = Field(
-        0.0, ge=0, lt=1, description="sample tokens of at least this share of the likeliest"
+        default=0.0, ge=0, lt=1, description="sample tokens of at least this share of the likeliest"
     )
-    stop: tuple[str, ...] = Field((), description="texts that end a completion")
-    dtype: str = Field("float32", description="float32, bfloat16, float16, float64 or auto")
+    stop: tuple[str, ...] = Field(default=(), description="texts that end a completion")
+    dtype: str = Field(default="float32", description="float32, bfloat16, float16, float64 or auto")
     autocast: bool = Field(
-        False, description="train under bfloat16 autocast, keeping float32 weights"
+        default=False, description="train under bfloat16 autocast, keeping float32 weights"
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
     attention: str = Field(
-        "auto", description="sdpa, eager, flash_attention_2, ...; auto lets the model choose"
+        default="auto",
+        description="sdpa, eager, flash_attention_2, ...; auto lets the model choose",
     )
     lora: dict[str, Any] | None = Field(
-        None, description="r, alpha, targets: train an adapter only"
+        default=None, description="r, alpha, targets: train an adapter only"
     )
     critic: Literal["head", "model"] = Field(
-        "head", description="a head on the policy, or a model of its own"
+        default="head", description="a head on the policy, or a model of its own"
     )
     token_budget: int | None = Field(
-        None, ge=1, description="tokens of a forward pass in training; unset: what suits the device"
+        default=None,
+        ge=1,
+        description="tokens of a forward pass in training; unset: what suits the device",
     )
 
     @property
