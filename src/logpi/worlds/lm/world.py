@@ -22,6 +22,7 @@ from logpi.worlds.lm.demos import demo_data, demo_model
 from logpi.worlds.lm.evaluate import Evaluator, Kind
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.model import LanguageModel, load
+from logpi.worlds.lm.pieces import pieces
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.rewards import Rewards
 from logpi.worlds.lm.source import (
@@ -310,7 +311,7 @@ class OpenLM:
         return {
             "prompt": tokenizer.decode(prompt),
             "completion": tokenizer.decode(tokens, skip_special_tokens=True),
-            "actions": [tokenizer.decode([t]) for t in tokens],
+            "actions": pieces(tokenizer, prompt, tokens),
         }
 
     def export(self, folder: Path) -> Path:
