@@ -1,0 +1,1 @@
+"""What the language benchmarks share: workloads, clocks, and one runner a side."""
