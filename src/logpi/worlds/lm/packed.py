@@ -34,7 +34,6 @@ class Block:
     length: Ids  # [rows]
     offset: Ids  # [rows] the position that each row's first token has in its sequence
     stem: Ids | None = None  # [rows] which stem a row continues; None where it stands alone
-    before: int = 0  # the longest stem
     gather: Tensor | None = None  # [rows * width] into the block; None where rows are equally long
     scatter: Tensor | None = None  # [stop - start] into [rows * width]
     hole: Tensor | None = None  # what of [rows * width] is padding
@@ -45,11 +44,6 @@ class Block:
     def width(self) -> int:
         """The longest row."""
         return int(self.length.max())
-
-    @property
-    def keys(self) -> int:
-        """How many keys a row has: its own and its stem's."""
-        return self.width + self.before
 
     def to(self, device: torch.device) -> Block:
         """The same block with the indices that its padding needs."""
@@ -65,8 +59,7 @@ class Block:
         return self
 
     def pad(self, x: Tensor) -> Tensor:
-        """[rows, width, ...] from the packed [N, ...]."""
-        x = x[self.start : self.stop]
+        """[rows, width, ...] from the block's own [stop - start, ...]."""
         if self.gather is not None:
             x = _Spread.apply(x, self.gather, self.scatter)
         return x.reshape(len(self.length), self.width, *x.shape[1:])
@@ -202,8 +195,7 @@ class _Builder:
         ends = start + np.cumsum(length)
         self.ids += rows
         self.at += [o + np.arange(n) for o, n in zip(offset, length, strict=True)]
-        longest = 0 if stem is None else self.blocks[0].width
-        self.blocks.append(Block(start, int(ends[-1]), length, offset, stem, longest))
+        self.blocks.append(Block(start, int(ends[-1]), length, offset, stem))
         return [np.arange(e - n, e) for e, n in zip(ends, length, strict=True)]
 
 
