@@ -9,7 +9,7 @@ chooses a model's attention function by name, so this module registers one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,8 @@ from logpi.worlds.lm.packing import Group, Ids
 
 __all__ = ["Block", "Layout", "layout"]
 
-_FEWEST_ROWS = 4
-_MOST_PADDING = 0.2
+_CALL = 128
+"""What attention to one more block costs, in padded positions: about 0.4 ms of one CPU core."""
 
 
 @dataclass(slots=True)
@@ -199,12 +199,22 @@ class _Builder:
         return [np.arange(e - n, e) for e, n in zip(ends, length, strict=True)]
 
 
-def _by_length(rows: list[int], length: list[int]) -> Iterator[list[int]]:
-    """Runs of rows sorted by length, cut where padding would cost more than another call does."""
+def _by_length(rows: list[int], length: list[int]) -> list[list[int]]:
+    """Rows in runs of like length, cut where padding would cost more than another call does.
+
+    The cut is the cheapest: best[k] = min over j of best[j] + (k - j) · longest + cost of a call.
+    """
+    if not rows:
+        return []
     ordered = sorted(rows, key=lambda i: -length[i])
-    while ordered:
-        enough = (1 - _MOST_PADDING) * length[ordered[0]]
-        take = next((k for k, i in enumerate(ordered) if length[i] < enough), len(ordered))
-        take = max(take, min(_FEWEST_ROWS, len(ordered)))
-        yield ordered[:take]
-        ordered = ordered[take:]
+    ends = [k for k in range(1, len(ordered)) if length[ordered[k]] != length[ordered[k - 1]]]
+    best, since = {0: 0}, {0: 0}
+    for k in [*ends, len(ordered)]:
+        costs = [(cost + (k - j) * length[ordered[j]] + _CALL, j) for j, cost in best.items()]
+        best[k], since[k] = min(costs)
+    runs = []
+    k = len(ordered)
+    while k:
+        runs.append(ordered[since[k] : k])
+        k = since[k]
+    return runs[::-1]
