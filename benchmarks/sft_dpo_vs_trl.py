@@ -3,7 +3,7 @@
     python benchmarks/sft_dpo_vs_trl.py [--json out.json]
 
 A trained token is a token of a completion, the end-of-sequence token included. Both sides see
- 64 demonstrations or 64 pairs a step.
+the same rows, 64 demonstrations or 64 pairs a step.
 """
 
 from __future__ import annotations
