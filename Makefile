@@ -52,6 +52,6 @@ bench: $(STAMP)  ## speed and memory against TRL; installs it into a folder of i
 learn: $(STAMP)  ## the slow tests: does every recipe learn?
 	@$(PYTEST) -m learn
 
-clean:  ## remove .venv and caches; runs/ stays
-	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove the environments and caches; runs/ stays
+	@rm -rf $(VENV) .venv-bench build dist .pytest_cache .ruff_cache .hypothesis
 	@find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

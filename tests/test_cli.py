@@ -141,6 +141,7 @@ def test_notes_of_a_report_go_to_stderr(home, capsys):
     assert capsys.readouterr().err == "note: env.json is missing.\n"
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(home):
     fixtures.long(home / "runs" / "long")
     shown = subprocess.Popen(

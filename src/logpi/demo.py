@@ -124,7 +124,8 @@ def _tell(
     console: Console, run: Run, accuracy: tuple[float, float], *, report: Path, seconds: float
 ) -> None:
     examples = int(run.metrics[-1].get("eval/examples", 0))
-    table = Table(title=f"Greedy decoding on {examples} problems that neither phase trained on")
+    console.print(f"Greedy decoding on {examples} problems that neither phase trained on:")
+    table = Table()
     for name in ("", "before: SFT", "after: GRPO"):
         table.add_column(name, justify="right")
     table.add_row("correct", *(f"{share:.1%}" for share in accuracy))
