@@ -27,6 +27,7 @@ from transformers.utils import logging as hf_logging
 
 from logpi.core.errors import ModelError
 from logpi.worlds.lm.head import Head, head_of
+from logpi.worlds.lm.products import use_onednn
 
 __all__ = ["LanguageModel", "load", "quiet"]
 
@@ -181,6 +182,8 @@ def load(
     )
     model, tokenizer = _from_pretrained(path, dtype, None if attention == "auto" else attention)
     model.to(place).eval()  # type: ignore[arg-type]  # its decorator hides the signature
+    if place.type == "cpu":
+        use_onednn(model)
     if lora is not None:
         model = _adapted(model, lora)
     return _describe(model, tokenizer, place)
