@@ -13,7 +13,7 @@ from logpi.core.recipe import Recipe
 from logpi.core.traits import traits_of
 from logpi.core.types import Batch, Critic, Policy, Signals
 
-__all__ = ["credited", "observe"]
+__all__ = ["advantage_figures", "credited", "kl_figures", "observe"]
 
 
 def observe(
