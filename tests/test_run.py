@@ -232,8 +232,34 @@ def test_bad_input_is_refused(case, folder, tmp_path):
     with pytest.raises(LogpiError, match=says) as refused:
         run(recipe, folder, tmp_path / "run", world=world, **given)
     assert "\n\n" not in str(refused.value)
-    if "list" not in case:
-        assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe", ["sft", "dpo", "grpo", "ppo"])
+def test_double_precision(recipe, folder, tmp_path):
+    world = tasks.world(recipe, folder, dtype="float64")
+    done = run(recipe, folder, tmp_path / "run", world=world)
+    assert weights(done)["lm_head.weight"].dtype == torch.float64
+
+
+def test_held_out_rows_are_checked_before_training(folder, tmp_path):
+    world = tasks.world("grpo", folder, eval_data=[{"prompt": "1" * 600, "answer": "2"}])
+    with pytest.raises(LogpiError, match="512"):
+        run("grpo", folder, tmp_path / "run", world=world)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_learned_survives_an_evaluation_that_fails(folder, tmp_path):
+    """The held-out rows lack the column that the reward asks for; others are given on resuming."""
+    told = {"reward": "exact_match", "eval_data": [{"prompt": "1+1="}]}
+    world = tasks.world("grpo", folder, **told)
+    with pytest.raises(LogpiError, match="answer"):
+        run("grpo", folder, tmp_path / "run", world=world)
+    assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
+    mended = tasks.world("grpo", folder, **{**told, "eval_data": tasks.PROMPTS[:4]})
+    resumed = run("grpo", folder, tmp_path / "run", world=mended, resume=True)
+    assert resumed.done == 2
+    assert resumed.evaluate()["examples"] == 4
 
 
 def test_a_run_is_never_overwritten(folder, tmp_path):

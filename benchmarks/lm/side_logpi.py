@@ -15,7 +15,8 @@ import logpi
 from lm.accuracy import greedy_accuracy
 from lm.measure import Clock, peak_mb, versions
 from lm.rewards import REWARDS
-from logpi.worlds.lm.source import DemonstrationSource, PairSource, SampledSource
+from logpi.worlds.lm.given import DemonstrationSource, PairSource
+from logpi.worlds.lm.source import SampledSource
 
 
 class Reached(Exception):

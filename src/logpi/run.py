@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from logpi.core.errors import ConfigError, NonFiniteError
+from logpi.core.errors import ConfigError, LogpiError, NonFiniteError
 from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
 from logpi.train.config import RunConfig, build_config, python_reward, validated
@@ -175,7 +175,13 @@ def train_config(
         else:
             rundir = RunDirectory.create(config, directory)
         resources.enter_context(rundir)
-        _Session(trainer, rundir, quiet=quiet).run(resume=resume)
+        session = _Session(trainer, rundir, quiet=quiet)
+        try:
+            session.run(resume=resume)
+        except BaseException:
+            if not resume:
+                rundir.discard_if_nothing_was_done()
+            raise
         return Run(rundir.path, world=world)
 
 
@@ -206,6 +212,8 @@ class _Session:
                 self.rundir.record(trainer.done, metrics)
                 loggers.record(trainer.done, metrics)
                 reporter.update(trainer.done, metrics)
+                if not metrics["rows"]:
+                    reporter.say(f"iteration {trainer.done}: no rows were left to learn from.")
                 if interrupt and trainer.done < config.iterations:
                     self._checkpoint()
                     raise Stopped(Run(self.rundir.path), str(interrupt.requested))
@@ -238,7 +246,12 @@ class _Session:
         self.rundir.record_decisions(outcome.decisions)
         every = config.evaluate.every
         if last or (every and trainer.done % every == 0):
-            outcome.metrics.update(self._evaluate())
+            try:
+                outcome.metrics.update(self._evaluate())
+            except LogpiError:  # what was learned is not lost for it
+                self.rundir.record(trainer.done, outcome.metrics)
+                self._checkpoint()
+                raise
         return outcome.metrics
 
     def _evaluate(self) -> dict[str, float]:

@@ -82,7 +82,7 @@ def batch_of(world: Bandit, arms: Tensor) -> Batch:
         reward=world.rewards[arms][:, None],
         discount=0 * one,
         end=one.bool(),
-        weight=torch.full((rows,), 1 / rows, dtype=torch.float64),
+        weight=torch.full((rows,), 1 / max(rows, 1), dtype=torch.float64),
         logp_old=world.log_prob(arms),
         group=torch.arange(rows) // 2,
     )

@@ -82,3 +82,57 @@ def test_what_is_not_finite_leaves_the_policy_and_brings_the_rows():
     assert (world.logits == 0).all()
     assert loop.done == 0
     assert stopped.value.records[0]["prompt"] == "pull"
+
+
+class Constant:
+    """A critic of one number, which it learns too fast."""
+
+    def __init__(self) -> None:
+        self.value = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
+        self.scale = 1.0
+
+    def named_parameters(self):
+        return iter([("value", self.value)])
+
+    def values(self, inputs):
+        value = self.value.detach().expand(len(inputs), 1)
+        return value, value
+
+    def loss(self, inputs, target, weight):
+        loss = self.scale * (weight * (self.value - target) ** 2).sum()
+        loss.backward()
+        return loss.detach()
+
+
+def test_policy_and_critic_move_together():
+    world = Bandit(rewards=(1.0, 1.0, 1.0))
+    world.critic = Constant()
+    loop = trainer(world, recipe="a2c", optim={"lr": 0.1, "critic_lr": 0.25})
+    figures = loop.iterate().metrics
+    assert figures["critic_loss"] == pytest.approx(1.0)
+    assert world.critic.value.item() == pytest.approx(0.25)  # AdamW's first step is its rate
+    stored = {k: {n: t.clone() for n, t in v.items()} for k, v in loop.tensors().items()}
+    assert set(stored) == {"policy", "optimizer", "critic", "critic_optimizer"}
+
+
+def test_neither_moves_where_the_critic_is_not_finite():
+    world = Bandit()
+    world.critic = Constant()
+    loop = trainer(world, recipe="a2c")
+    loop.iterate()
+    before = world.logits.detach().clone()
+    world.critic.scale = torch.nan
+    with pytest.raises(NonFiniteError, match="critic"):
+        loop.iterate()
+    assert torch.equal(before, world.logits)
+
+
+def test_an_empty_batch_moves_nothing():
+    world = Bandit()
+    loop = trainer(world)
+    loop.iterate()
+    before = world.logits.detach().clone()
+    world.rows = 0
+    figures = loop.iterate().metrics
+    assert figures["rows"] == 0
+    assert torch.equal(before, world.logits)

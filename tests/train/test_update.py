@@ -10,7 +10,7 @@ import logpi
 from logpi.core import Signals
 from logpi.core.errors import NonFiniteError
 from logpi.train.observe import credited, observe
-from logpi.train.update import accumulate, adam_step, clipped, critic_step, minibatches
+from logpi.train.update import accumulate, clip_gradient, clipped, minibatches, take_step
 
 ARMS = torch.tensor([0, 2, 1, 1, 0, 1])
 
@@ -67,19 +67,27 @@ def test_a_step_without_gradient_is_a_step():
     world = Bandit()
     optimizer = torch.optim.AdamW([world.logits], lr=0.1, weight_decay=0.0)
     pushed("rloo", world)
-    adam_step(world, optimizer, clip=None)
+    assert clip_gradient(world.named_parameters(), None, what="policy") > 0
+    take_step(optimizer)
     before = world.logits.detach().clone()
-    assert adam_step(world, optimizer, clip=None) == {"gradient_norm": 0.0}
+    assert clip_gradient(world.named_parameters(), None, what="policy") == 0
+    take_step(optimizer)
     assert not torch.equal(before, world.logits)  # AdamW's momentum goes on
 
 
-def test_nothing_moves_on_a_gradient_that_is_not_finite():
+def test_a_gradient_is_clipped_to_its_length():
     world = Bandit()
-    optimizer = torch.optim.AdamW([world.logits], lr=0.1)
+    world.logits.grad = torch.tensor([3.0, 4.0, 0.0], dtype=torch.float64)
+    assert clip_gradient(world.named_parameters(), 1.0, what="policy") == 5.0
+    assert world.logits.grad.norm().item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_gradient_that_is_not_finite_is_refused_and_gone():
+    world = Bandit()
     world.logits.grad = torch.tensor([float("nan"), 0.0, 0.0], dtype=torch.float64)
-    with pytest.raises(NonFiniteError, match="logits"):
-        adam_step(world, optimizer, clip=1.0)
-    assert (world.logits == 0).all()
+    with pytest.raises(NonFiniteError, match=r"critic's gradient is nan .*logits"):
+        clip_gradient(world.named_parameters(), 1.0, what="critic")
+    assert world.logits.grad is None
 
 
 def test_a_reward_that_is_not_finite_is_named_by_row():
@@ -98,34 +106,6 @@ def test_a_log_probability_that_is_not_finite_is_named_by_row():
         world.logits[1] = -torch.inf
     with pytest.raises(NonFiniteError, match=r"rows \[1\]"):
         accumulate(world, arms, signals, batch.weight[:, None], recipe=recipe, live=batch.mask)
-
-
-class Constant:
-    """A critic of one number."""
-
-    def __init__(self) -> None:
-        self.value = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
-
-    def named_parameters(self):
-        return iter([("value", self.value)])
-
-    def loss(self, inputs, target, weight):
-        loss = (weight * (self.value - target) ** 2).sum()
-        loss.backward()
-        return loss.detach()
-
-
-def test_a_critic_moves_toward_its_target():
-    critic = Constant()
-    optimizer = torch.optim.SGD([critic.value], lr=0.25)
-    one = torch.ones(2, 1, dtype=torch.float64)
-    figures = critic_step(critic, optimizer, None, one, one / 2)
-    assert figures == {"critic_loss": 1.0}
-    assert critic.value.item() == pytest.approx(
-        0.25
-    )  # the norm of its gradient, 2, is clipped to 1
-    with pytest.raises(NonFiniteError, match="critic"):
-        critic_step(critic, optimizer, None, one * torch.nan, one)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -27,7 +27,14 @@ from logpi.train.optimizer import (
 )
 from logpi.train.record import decision_records
 from logpi.train.schedule import learning_rate
-from logpi.train.update import Pushed, accumulate, adam_step, clipped, critic_step, minibatches
+from logpi.train.update import (
+    Pushed,
+    accumulate,
+    clip_gradient,
+    clipped,
+    minibatches,
+    take_step,
+)
 
 __all__ = ["Outcome", "Trainer", "World"]
 
@@ -152,35 +159,41 @@ class Trainer:
     def _learn(
         self, batch: Batch, signals: Signals, weight: Tensor
     ) -> tuple[Pushed, dict[str, float]]:
-        config, recipe, world = self.config, self.recipe, self.world
-        assert signals.credit is not None
-        recipe = _corrected(recipe, batch)
-        live = recipe.live(signals.mask, signals.credit, weight)
-        rate = self._set_learning_rate()
+        recipe = _corrected(self.recipe, batch)
+        live = recipe.live(signals.mask, signals.need("credit"), weight)
         whole = Pushed(torch.full_like(weight, torch.nan), torch.zeros_like(weight))
-        figures: dict[str, float] = {"learning_rate": rate}
+        figures = {"learning_rate": self._set_learning_rate()}
+        if not batch.rows:
+            return whole, figures  # nothing was learned from, so AdamW's momentum rests too
         for epoch in range(recipe.epochs):
-            seed = mix(config.seed, self.done, epoch)
-            parts = list(minibatches(signals, config.minibatches, seed=seed))
+            seed = mix(self.config.seed, self.done, epoch)
+            parts = list(minibatches(signals, self.config.minibatches, seed=seed))
             for rows in parts:
+                here = rows[:, None]
                 # Fixed on the whole batch: a constant factor lets each part stand for it.
-                scale = len(parts)
+                share = weight * here * len(parts)
                 pushed = accumulate(
-                    world.policy,
-                    batch.inputs,
-                    signals,
-                    weight * scale,
-                    recipe=recipe,
-                    live=live & rows[:, None],
+                    self.world.policy, batch.inputs, signals, share, recipe=recipe, live=live & here
                 )
-                figures |= adam_step(world.policy, self.optimizer, clip=config.optim.clip)
-                figures |= pushed.figures
-                whole.logp = torch.where(rows[:, None], pushed.logp, whole.logp)
-                whole.coefficient = torch.where(
-                    rows[:, None], pushed.coefficient, whole.coefficient
-                )
-                figures |= self._fit_critic(batch, signals, weight * scale * rows[:, None])
+                figures |= pushed.figures | self._step(batch, signals, share)
+                whole.logp = torch.where(here, pushed.logp, whole.logp)
+                whole.coefficient = torch.where(here, pushed.coefficient, whole.coefficient)
         return whole, figures
+
+    def _step(self, batch: Batch, signals: Signals, weight: Tensor) -> dict[str, float]:
+        """Move policy and critic, once the gradients of both are known to be finite."""
+        clip, policy, critic = self.config.optim.clip, self.world.policy, self.world.critic
+        norm = clip_gradient(policy.named_parameters(), clip, what="policy")
+        figures = {"gradient_norm": norm}
+        if critic is not None and self.critic_optimizer is not None:
+            # value + credit is the target, whatever the credit: G_t for the baselined return,
+            # r + γV' for the TD error, the λ-return for GAE.
+            target = signals.need("value") + signals.need("credit")
+            figures["critic_loss"] = float(critic.loss(batch.inputs, target, weight))
+            clip_gradient(critic.named_parameters(), clip, what="critic")
+            take_step(self.critic_optimizer)
+        take_step(self.optimizer)
+        return figures
 
     def _set_learning_rate(self) -> float:
         optim = self.config.optim
@@ -193,15 +206,6 @@ class Trainer:
         )
         set_learning_rate(self.optimizer, rate)
         return rate
-
-    def _fit_critic(self, batch: Batch, signals: Signals, weight: Tensor) -> dict[str, float]:
-        critic, optimizer = self.world.critic, self.critic_optimizer
-        if critic is None or optimizer is None:
-            return {}
-        # value + credit is the target, whatever the credit: G_t for the baselined return,
-        # r + γV' for the TD error, the λ-return for GAE.
-        target = signals.need("value") + signals.need("credit")
-        return critic_step(critic, optimizer, batch.inputs, target, weight)
 
     def _figures(
         self, batch: Batch, signals: Signals, weight: Tensor, pushed: Pushed
@@ -222,6 +226,8 @@ class Trainer:
             # −logp of what was sampled: an unbiased estimate of the entropy of a row, per decision.
             nats = -torch.where(batch.mask, batch.logp_old, 0.0).sum()
             figures["entropy"] = float(nats / max(decisions, 1))
+        if not batch.rows:
+            return figures
         if recipe.data == "demonstrations":
             figures["nll"] = float(-(weight * pushed.logp.nan_to_num(0.0)).sum() / weight.sum())
         if recipe.data == "pairs":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _CONFIG, _ENV, _METRICS, _DECISIONS = "config.yaml", "env.json", "metrics.jsonl", "decisions.jsonl"
-_MAY_CHANGE = ("iterations", "directory", "log.", "checkpoint.", "evaluate.")
+_MAY_CHANGE = ("iterations", "directory", "log.", "checkpoint.", "evaluate.", "world.eval_")
 
 
 class RunDirectory:
@@ -170,6 +171,15 @@ class RunDirectory:
         survives = f"The checkpoint of iteration {newest[-1][0]} survives." if newest else ""
         with disk_full(str(self.model_dir), survives), folder_in_one_go(self.model_dir) as folder:
             yield folder
+
+    def discard_if_nothing_was_done(self) -> None:
+        """Nothing; a run that failed before its first iteration leaves no directory behind.
+
+        What it tells of rows that were not finite stays.
+        """
+        told = [_METRICS, _DECISIONS, "nonfinite.jsonl", "checkpoints", "model"]
+        if not any((self.path / name).exists() for name in told):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
         """Nothing; another process may write the run now."""
@@ -309,8 +319,9 @@ def _agreed(stored: RunConfig, given: RunConfig, path: Path) -> RunConfig:
         )
         raise RunError(
             f"{path} holds another run than the one to resume: {told}. A resumed run may change "
-            "`iterations`, "
-            "`log`, `checkpoint` and `evaluate`; for anything else start a new run."
+            "`iterations`, `log`, `checkpoint`, `evaluate` and the held-out data; for anything "
+            "else "
+            "start a new run."
         )
     return given.model_copy(update={"directory": stored.directory})
 

@@ -20,9 +20,6 @@ class OptimConfig(BaseModel):
     lr: float | None = Field(
         default=None, ge=0, description="learning rate; unset: the recipe's published one"
     )
-    critic_lr: float = Field(
-        default=9e-6, ge=0, description="the critic's learning rate, where there is one; constant"
-    )
     betas: tuple[float, float] = Field(
         default=(0.9, 0.999), description="decay of AdamW's two moments"
     )
@@ -43,7 +40,9 @@ class OptimConfig(BaseModel):
         default=1.0, gt=0, description="largest norm of the whole gradient; null: no clipping"
     )
     critic_lr: float = Field(
-        default=1e-3, ge=0, description="learning rate of the critic, where the recipe has one"
+        default=1e-3,
+        ge=0,
+        description="the critic's learning rate, constant; ours, for a value head",
     )
 
     @field_validator("betas")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
 from logpi.core.surrogate import surrogate
 from logpi.core.traits import traits_of
-from logpi.core.types import Critic, Policy, Signals
+from logpi.core.types import Policy, Signals
 
-__all__ = ["Pushed", "accumulate", "adam_step", "critic_step", "minibatches"]
+__all__ = ["Pushed", "accumulate", "clip_gradient", "clipped", "minibatches", "take_step"]
 
 
 @dataclass(slots=True)
@@ -58,47 +60,38 @@ def accumulate(
     return pushed
 
 
-def adam_step(
-    policy: Policy, optimizer: torch.optim.Optimizer, *, clip: float | None
-) -> dict[str, float]:
-    """The gradient's norm, after the optimizer moved along it. Gradients are 0 again afterwards.
+def clip_gradient(
+    parameters: Iterable[tuple[str, Parameter]], clip: float | None, *, what: str
+) -> float:
+    """The norm of the whole gradient, which is then at most `clip` long.
 
-    Raises `NonFiniteError` before anything moves where the gradient is NaN or infinite.
+    A parameter that nothing reached gets a gradient of 0: a step along 0 is not the same as no
+    step, since AdamW has momentum. Raises `NonFiniteError` where the gradient is NaN or infinite;
+    then all of it is gone, and no optimizer has moved.
     """
-    parameters = [p for _, p in policy.named_parameters()]
-    for p in parameters:
-        if p.grad is None:  # a step with gradient 0 is not the same as no step: AdamW has momentum
+    named = dict(parameters)
+    for p in named.values():
+        if p.grad is None:
             p.grad = torch.zeros_like(p)
-    limit = float("inf") if clip is None else clip
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
-    if not torch.isfinite(torch.tensor(norm)):
-        bad = [n for n, p in policy.named_parameters() if not p.grad.isfinite().all()]  # type: ignore[union-attr]
-        optimizer.zero_grad()
+    limit = math.inf if clip is None else clip
+    norm = float(torch.nn.utils.clip_grad_norm_(named.values(), limit, foreach=True))
+    if not math.isfinite(norm):
+        bad = [n for n, p in named.items() if p.grad is not None and not p.grad.isfinite().all()]
+        for p in named.values():
+            p.grad = None
         raise NonFiniteError(
-            f"the gradient is {norm} (first in `{bad[0] if bad else 'the norm'}`), so the "
-            f"optimizer did not move. "
-            "Lower optim.lr or optim.clip, or use float32; the rows of this step are in "
-            "nonfinite.jsonl."
+            f"the {what}'s gradient is {norm} (first in `{bad[0] if bad else 'its norm'}`), so the "
+            f"optimizer did not move. Lower optim.lr, optim.critic_lr or optim.clip, or use "
+            f"float32; "
+            "the rows of this step are in nonfinite.jsonl."
         )
-    optimizer.step()
-    optimizer.zero_grad()
-    return {"gradient_norm": norm}
+    return norm
 
 
-def critic_step(
-    critic: Critic, optimizer: torch.optim.Optimizer, inputs: Any, target: Tensor, weight: Tensor
-) -> dict[str, float]:
-    """The critic's weighted squared error; raises `NonFiniteError` before it moves."""
-    loss = float(critic.loss(inputs, target, weight))
-    if not torch.isfinite(torch.tensor(loss)):
-        optimizer.zero_grad()
-        raise NonFiniteError(
-            f"the critic's loss is {loss}, so its optimizer did not move. Lower optim.critic_lr."
-        )
-    torch.nn.utils.clip_grad_norm_([p for _, p in critic.named_parameters()], 1.0)
+def take_step(optimizer: torch.optim.Optimizer) -> None:
+    """Move along the gradients, which are 0 again afterwards."""
     optimizer.step()
     optimizer.zero_grad()
-    return {"critic_loss": loss}
 
 
 def minibatches(signals: Signals, count: int, *, seed: int) -> Iterator[Tensor]:

@@ -10,19 +10,16 @@ from hypothesis import strategies as st
 import judges
 import tasks
 from logpi.core.errors import DataError
+from logpi.worlds.lm.batches import batch_of_completions
 from logpi.worlds.lm.data import encode, read
 from logpi.worlds.lm.decoding import Sampling
+from logpi.worlds.lm.given import DemonstrationSource, PairSource
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.model import load
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.rewards import Rewards
-from logpi.worlds.lm.source import (
-    DemonstrationSource,
-    PairSource,
-    SampledSource,
-    Shuffle,
-    batch_of_completions,
-)
+from logpi.worlds.lm.shuffle import Shuffle
+from logpi.worlds.lm.source import SampledSource
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +126,11 @@ def test_demonstrations_and_pairs(policy):
     tokenizer = policy.lm.tokenizer
     examples = read(tasks.DEMONSTRATIONS, kind="demonstrations")
     tokens = [encode(tokenizer, e, kind="demonstrations") for e in examples]
-    batch = DemonstrationSource(examples, tokens, rows=4, seed=0, pad=0).draw(policy, 0)
+    batch = DemonstrationSource(tokens, rows=4, seed=0).draw(policy, 0)
     assert batch.mask.shape == (4, 4)  # 777 and the end of the sequence
     assert batch.logp_old is None
     examples = read(tasks.PAIRS, kind="pairs")
     tokens = [encode(tokenizer, e, kind="pairs") for e in examples]
-    batch = PairSource(examples, tokens, pairs=3, seed=0, pad=0).draw(policy, 0)
+    batch = PairSource(tokens, pairs=3, seed=0).draw(policy, 0)
     assert batch.group.tolist() == [0, 0, 1, 1, 2, 2]
     assert batch.reward.sum(1).tolist() == [1.0, 0.0] * 3

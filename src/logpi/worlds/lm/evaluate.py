@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from logpi.core.seeds import mix
+from logpi.worlds.lm.batches import completions_of
 from logpi.worlds.lm.data import Example, Kind, encode
 from logpi.worlds.lm.decoding import Sampling, decode
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.rewards import Rewards
-from logpi.worlds.lm.source import completions_of
 
 __all__ = ["Evaluator"]
 
@@ -29,8 +29,10 @@ class Evaluator:
         seed: int,
     ) -> None:
         """`kind` says which ids an example has, where no reward judges what is written."""
+        lm = policy.lm
         self._policy, self._examples = policy, examples
-        self._kind: Kind = kind
+        # Now, so that a row that does not fit is refused before anything was trained.
+        self._ids = [encode(lm.tokenizer, e, kind=kind, context=lm.context) for e in examples]
         self._rewards, self._sampling, self._seed = rewards, sampling, seed
 
     def __call__(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:
@@ -51,7 +53,7 @@ class Evaluator:
         self, chosen: Sequence[Example], samples: int, rewards: Rewards
     ) -> dict[str, float]:
         lm, sampling = self._policy.lm, self._sampling
-        prompts = [encode(lm.tokenizer, e, kind="prompts", context=lm.context)[0] for e in chosen]
+        prompts = [ids[0] for ids in self._ids[: len(chosen)]]
         if samples == 1:
             sampling = Sampling(
                 max_new_tokens=sampling.max_new_tokens, temperature=0.0, stop=sampling.stop
@@ -68,10 +70,9 @@ class Evaluator:
         return _figures(scores.reward, samples) | {"completion_tokens": length}
 
     def _likelihood(self, chosen: Sequence[Example]) -> dict[str, float]:
-        lm = self._policy.lm
-        encoded = [encode(lm.tokenizer, e, kind=self._kind, context=lm.context) for e in chosen]
+        ids = self._ids[: len(chosen)]
         # Of a pair this is the chosen completion.
-        inputs = completions_of([e[0] for e in encoded], [e[1] for e in encoded], lm.pad)
+        inputs = completions_of([i[0] for i in ids], [i[1] for i in ids], self._policy.lm)
         logp = self._policy.log_prob(inputs)
         nll = float(-logp[inputs.mask.to(logp.device)].mean())
         return {"nll": nll, "examples": float(len(chosen))}

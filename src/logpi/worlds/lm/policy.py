@@ -93,7 +93,7 @@ class LMPolicy:
     def log_prob(self, inputs: Completions) -> Tensor:
         """[n, t] log-probabilities of every token, without gradient; 0 where there is none."""
         mask = inputs.mask
-        total = torch.zeros(mask.shape, dtype=self._wide, device=inputs.tokens.device)
+        total = torch.zeros(mask.shape, dtype=self.wide, device=inputs.tokens.device)
         for part in self.parts(inputs, mask):
             total[part.rows] = part.logp
         return total
@@ -193,7 +193,8 @@ class LMPolicy:
         )
 
     @property
-    def _wide(self) -> torch.dtype:
+    def wide(self) -> torch.dtype:
+        """The precision of log-probabilities: float32, or float64 where the model's is."""
         return torch.float64 if self.lm.model.dtype == torch.float64 else torch.float32
 
 

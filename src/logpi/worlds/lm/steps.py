@@ -52,7 +52,7 @@ def place_rewards(
     Raises `RewardError` where a list was returned for completions without steps, or a list of
     another length than the completion has steps.
     """
-    reward = torch.zeros(rollout.inputs.tokens.shape)
+    reward = torch.zeros(rollout.inputs.tokens.shape, dtype=rollout.logp.dtype)
     scored = torch.zeros(reward.shape, dtype=torch.bool)
     missing = torch.tensor([r is None for r in rewards], dtype=torch.bool)
     lengths = rollout.inputs.length.tolist()

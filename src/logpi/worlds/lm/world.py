@@ -20,16 +20,13 @@ from logpi.worlds.lm.data import Example, encode, read
 from logpi.worlds.lm.decoding import Sampling
 from logpi.worlds.lm.demos import demo_data, demo_model
 from logpi.worlds.lm.evaluate import Evaluator, Kind
+from logpi.worlds.lm.given import DemonstrationSource, PairSource
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.model import LanguageModel, load
 from logpi.worlds.lm.pieces import pieces
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.rewards import Rewards
-from logpi.worlds.lm.source import (
-    DemonstrationSource,
-    PairSource,
-    SampledSource,
-)
+from logpi.worlds.lm.source import SampledSource
 
 __all__ = ["LM", "OpenLM"]
 
@@ -257,13 +254,9 @@ class OpenLM:
         c, lm, kind = self.config, self.lm, _KINDS.get(self.recipe.data, "prompts")
         encoded = [encode(lm.tokenizer, e, kind=kind, context=lm.context) for e in self._examples]
         if kind == "demonstrations":
-            return DemonstrationSource(
-                self._examples, encoded, rows=c.prompts_per_batch, seed=self._seed, pad=lm.pad
-            )
+            return DemonstrationSource(encoded, rows=c.prompts_per_batch, seed=self._seed)
         if kind == "pairs":
-            return PairSource(
-                self._examples, encoded, pairs=c.prompts_per_batch, seed=self._seed, pad=lm.pad
-            )
+            return PairSource(encoded, pairs=c.prompts_per_batch, seed=self._seed)
         assert self.rewards is not None
         return SampledSource(
             self._examples,
