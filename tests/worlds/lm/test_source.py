@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import judges
 import tasks
 from logpi.core.errors import DataError
-from logpi.worlds.lm.batches import batch_of_completions
+from logpi.worlds.lm.batches import batch_of_completions, completions_of, joined
 from logpi.worlds.lm.data import encode, read
 from logpi.worlds.lm.decoding import Sampling
 from logpi.worlds.lm.given import DemonstrationSource, PairSource
@@ -134,3 +134,25 @@ def test_demonstrations_and_pairs(policy):
     batch = PairSource(tokens, pairs=3, seed=0).draw(policy, 0)
     assert batch.group.tolist() == [0, 0, 1, 1, 2, 2]
     assert batch.reward.sum(1).tolist() == [1.0, 0.0] * 3
+
+
+def test_draws_are_joined_group_by_group(policy, rewards):
+    """Two draws of one source are one batch of both, cut to as many groups as are wanted."""
+    source = sampled(policy, rewards, compare="groups")
+    draws = [source.draw(policy, 0), source.draw(policy, 1)]
+    both = joined(draws)
+    assert both.rows == draws[0].rows + draws[1].rows
+    assert torch.equal(both.reward.sum(1), torch.cat([d.reward.sum(1) for d in draws]))
+    assert len(both.group.unique()) == 8
+    assert len(joined(draws, 5).group.unique()) == 5
+    last = both.inputs.take(torch.tensor([both.rows - 1]))
+    prompt = last.prompts[int(last.prompt_of[0])]
+    assert torch.equal(prompt, draws[1].inputs.prompts[int(draws[1].inputs.prompt_of[-1])])
+
+
+def test_completions_are_padded_where_the_model_is(policy):
+    one = torch.tensor([3])
+    inputs = completions_of([one], [torch.tensor([4, 5]), one], policy.lm, copies=2)
+    assert inputs.tokens.tolist() == [[4, 5], [3, policy.lm.pad]]
+    assert inputs.length.tolist() == [2, 1]
+    assert inputs.prompt_of.tolist() == [0, 0]
