@@ -22,7 +22,7 @@ STEPS = {"fixed": 7, "natural": 7, "flat": 7, "prompt": 5, "large": 4}
 BATCHES = (256, 64)
 """Rows of a forward pass on TRL's side; whatever is left of the 256 is accumulated."""
 
-TUNED = {"trl": {"lr": 3e-5, "trl_batch": 256}, "logpi": {"lr": 3e-5}}
+TUNED = {"trl": {"lr": 1e-4, "trl_batch": 256}, "logpi": {"lr": 1e-4}}
 """What `--tune` found to be each side's fastest way to the target."""
 RATES = (1e-5, 3e-5, 1e-4)
 

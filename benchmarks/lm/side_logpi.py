@@ -54,17 +54,19 @@ RECIPES = {
 
 
 def _world(spec: dict[str, Any]) -> logpi.LM:
-    sampled = {
-        "reward": REWARDS[spec["reward"]],
-        "group_size": spec["group"],
-        "max_new_tokens": spec["max_new_tokens"],
-        "temperature": 1.0,
-    }
+    sampled = {}
+    if spec["method"] == "grpo":
+        sampled = {
+            "reward": REWARDS[spec["reward"]],
+            "group_size": spec["group"],
+            "max_new_tokens": spec["max_new_tokens"],
+            "temperature": 1.0,
+        }
     return logpi.LM(
         model=spec["model"],
         data=spec["data"],
         prompts_per_batch=spec["prompts"],
-        **(sampled if spec["method"] == "grpo" else {}),
+        **sampled,
         **spec.get("logpi", {}),
     )
 
