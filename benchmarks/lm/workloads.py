@@ -118,7 +118,8 @@ def _pair(draw: random.Random) -> dict[str, Any]:
     """A ladder beside one that goes wrong at a random rung."""
     prompt, text = _ladder(draw)
     rungs = text.split(",")
-    rungs[draw.randrange(len(rungs))] = str(draw.randrange(10, 1000))
+    wrong = draw.randrange(len(rungs))
+    rungs[wrong] = str(int(rungs[wrong]) + draw.randrange(1, 100))
     return {"prompt": prompt, "chosen": text, "rejected": ",".join(rungs)}
 
 
