@@ -195,6 +195,9 @@ def test_train_evaluate_show_report(home, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert {"reward", "pass@2"} <= set(figures)
     assert figures["examples"] == 3
+    assert call("evaluate", "short", "--examples", "3", "--reward", "reward.py:score") == 0
+    told = capsys.readouterr().out
+    assert "reward" in told
     assert call("show", "short") == 0
     assert "rloo, iteration 3" in capsys.readouterr().out
     assert call("report", "short") == 0

@@ -49,6 +49,7 @@ def test_a_run_of_that_name_which_is_no_demo_is_left_alone(tmp_path):
 def test_the_demo_runs_and_goes_on(tmp_path):
     said = io.StringIO()
     assert main(quick=True, root=tmp_path, stream=said) == 0
+    assert said.getvalue().startswith("Sums are written ones first")
     assert "before: SFT" in said.getvalue()
     assert (tmp_path / "demo-quick" / "report.html").is_file()
     shutil.rmtree(tmp_path / "demo-quick" / "model")  # as if it had been stopped before its end

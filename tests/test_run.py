@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import pytest
@@ -63,19 +64,60 @@ def test_every_language_recipe_takes_two_steps(recipe, folder, tmp_path):
     assert all(len(r["actions"]) == len(r["coefficient"]) == len(r["mask"]) for r in records)
 
 
-@pytest.mark.parametrize("recipe", ["sft", "dpo", "grpo", "ppo"])
-@pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [("grpo", {"autocast": True}), ("sft", {"autocast": True}), ("ppo", {"critic": "model"})],
+)
+def test_two_steps_of_another_kind(recipe, settings, folder, tmp_path):
+    world = tasks.world(recipe, folder, **settings)
+    told = {"optim": {"lr": 1e-3, "critic_lr": 1e-2}, "checkpoint": {"every": 1, "keep": 2}}
+    done = run(recipe, folder, tmp_path / "run", world=world, **told)
+    figures = [v for m in done.metrics for v in m.values() if isinstance(v, float)]
+    assert all(math.isfinite(v) for v in figures)
+    before, after = load_file(folder / "model.safetensors"), weights(done)
+    assert all(t.dtype == torch.float32 and t.isfinite().all() for t in after.values())
+    assert any(not torch.equal(before[k], after[k]) for k in before)
+    if recipe == "ppo":
+        first, second = (
+            load_file(done.directory / "checkpoints" / k / "critic.safetensors") for k in "12"
+        )
+        assert any(name.startswith("trunk.") for name in first)
+        assert any(not torch.equal(t, second[name]) for name, t in first.items())
+
+
+def test_tensorboard_is_written_where_it_is_asked_for(folder, tmp_path):
+    pytest.importorskip("tensorboard")
+    done = run("sft", folder, tmp_path / "run", log={"tensorboard": True})
+    assert list((done.directory / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+LORA = {"r": 2, "targets": ["q_proj", "v_proj"]}
+RESUMED = [
+    *((recipe, stop, {}) for recipe in ("sft", "dpo", "grpo", "ppo") for stop in (1, 2)),
+    ("ppo", 2, {"critic": "model"}),
+    ("grpo", 2, {"lora": LORA}),
+    ("dapo", 2, {}),
+    ("rft", 2, {}),
+    ("remax", 2, {}),
+]
+
+
+@pytest.mark.parametrize(("recipe", "stop", "settings"), RESUMED)
 @pytest.mark.slow
-def test_resuming_is_bit_exact(recipe, stop, folder, tmp_path):
-    kept = {"every": 1, "keep": 9}
-    whole = run(recipe, folder, tmp_path / "whole", iterations=3, checkpoint=kept, minibatches=2)
+def test_resuming_is_bit_exact(recipe, stop, settings, folder, tmp_path):
+    told = {"world": tasks.world(recipe, folder, **settings), "iterations": 3, "minibatches": 2}
+    told["checkpoint"] = {"every": 1, "keep": 9}
+    recipe = tasks.recipe(recipe)
+    whole = run(recipe, folder, tmp_path / "whole", **told)
     cut = tmp_path / "cut"
     shutil.copytree(whole.directory, cut)
     shutil.rmtree(cut / "model")
     for checkpoint in (cut / "checkpoints").iterdir():
         if int(checkpoint.name) > stop:
             shutil.rmtree(checkpoint)
-    resumed = run(recipe, folder, cut, iterations=3, checkpoint=kept, minibatches=2, resume=True)
+    resumed = run(recipe, folder, cut, resume=True, **told)
+    begun = load_file(folder / "model.safetensors")
+    assert any(not torch.equal(tensor, begun[name]) for name, tensor in weights(whole).items())
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(resumed)[name]), name
     newest = max((whole.directory / "checkpoints").iterdir(), key=lambda p: int(p.name)).name
@@ -101,8 +143,6 @@ def test_a_signal_leaves_a_run_to_resume(folder, tmp_path):
     import threading
     import time
 
-    whole = run("grpo", folder, tmp_path / "whole", iterations=12)
-
     def stop_once_it_runs():
         while not (tmp_path / "cut" / "metrics.jsonl").exists():
             time.sleep(0.05)
@@ -113,9 +153,9 @@ def test_a_signal_leaves_a_run_to_resume(folder, tmp_path):
         run("grpo", folder, tmp_path / "cut", iterations=100_000)
     done = stopped.value.run.done
     assert (tmp_path / "cut" / "checkpoints" / str(done)).is_dir()
-    resumed = run("grpo", folder, tmp_path / "cut", iterations=max(done, 12), resume=True)
-    if done <= 12:
-        assert all(torch.equal(t, weights(resumed)[n]) for n, t in weights(whole).items())
+    resumed = run("grpo", folder, tmp_path / "cut", iterations=done + 3, resume=True)
+    whole = run("grpo", folder, tmp_path / "whole", iterations=done + 3)
+    assert all(torch.equal(t, weights(resumed)[n]) for n, t in weights(whole).items())
 
 
 def test_a_stored_configuration_trains_the_same_model(folder, tmp_path):

@@ -196,6 +196,24 @@ def test_budget_of_inheritance():
     assert not deep, f"classes that inherit from classes that inherit: {deep}"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_no_name_is_given_twice_in_a_class(module):
+    for kind in ast.walk(tree(MODULES[module])):
+        if not isinstance(kind, ast.ClassDef):
+            continue
+        fields = [ast.unparse(n.target) for n in kind.body if isinstance(n, ast.AnnAssign)]
+        fields += [
+            ast.unparse(t) for n in kind.body if isinstance(n, ast.Assign) for t in n.targets
+        ]
+        fields += [
+            n.name
+            for n in kind.body
+            if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and not n.decorator_list
+        ]
+        twice = sorted({name for name in fields if fields.count(name) > 1})
+        assert not twice, f"{module}.{kind.name}: the second of these hides the first: {twice}"
+
+
 # -- the public surface ----------------------------------------------------------------------------
 
 

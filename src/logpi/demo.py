@@ -79,6 +79,7 @@ def main(*, quick: bool = False, root: str | Path = "runs", stream: TextIO | Non
     few = _QUICK if quick else ()
     try:
         console.print(
+            "Sums are written ones first, as one adds by hand: 37+45=28 says 82.\n"
             "[bold]1  Imitate[/]: SFT from scratch on sums of which about half are right."
         )
         sft = _run("sft/arithmetic", demo.sft, [*_IMITATE, *few])

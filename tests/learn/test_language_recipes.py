@@ -39,9 +39,7 @@ def test_the_recipe_improves(recipe, tmp_path):
     begin = time.process_time()
     iterations, rate, threshold = SETTINGS.get(recipe, (60, 1e-2, 0.8))
     folder = tasks.model(tmp_path / "model")
-    world = tasks.world(
-        recipe, folder, group_size=8, prompts_per_batch=16, eval_data=tasks.PROMPTS
-    )
+    world = tasks.world(recipe, folder, group_size=8, prompts_per_batch=16, eval_data=tasks.PROMPTS)
     before = measured(recipe, world, folder)
     run = logpi.train(
         recipe=tasks.recipe(recipe),
@@ -61,7 +59,7 @@ def test_the_recipe_improves(recipe, tmp_path):
 @pytest.mark.learn
 @pytest.mark.parametrize(("critic", "share"), [("head", 0.08), ("model", 0.2)])
 def test_the_critic_learns_what_to_expect(critic, share, tmp_path):
-    """With a policy that stays, at most about 3/8 of the return's variance is known before the next token."""
+    """The policy stays; before a token, at most about 3/8 of the return's variance is known."""
     folder = tasks.model(tmp_path / "model")
     world = tasks.world("ppo", folder, group_size=8, prompts_per_batch=16, critic=critic)
     run = logpi.train(

@@ -131,7 +131,12 @@ def ppo(
     epochs: int = 4,
     entropy: float = 0.0,
 ) -> Recipe:
-    """Proximal policy optimisation; cap is the dual clip, beta the reference inside the reward."""
+    """Proximal policy optimisation; cap is the dual clip, beta the reference inside the reward.
+
+    RLHF's PPO rewards each token with −β (logp_old − logp_ref) as well (InstructGPT, eq. 2). That
+    is β = 0 here, a departure for language models: the row also serves worlds that have no
+    reference policy, as in the PPO paper. Give beta to have it.
+    """
     # The paper takes 10 epochs on MuJoCo and 3 on Atari; RLHF's 4 are those of arXiv 2009.01325.
     clipped = clipped_ratio(low, high) if cap is None else dual_clipped_ratio(low, high, cap)
     return Recipe(

@@ -2,7 +2,7 @@
 
 A sum is written as one adds by hand, ones first: 37+45=28 stands for 82. A small model that writes
 the ones first has seen the carry when it comes to the tens; written the usual way, the same model
-needs several times the steps.
+learns far more slowly.
 """
 
 from __future__ import annotations

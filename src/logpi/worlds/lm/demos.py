@@ -15,7 +15,7 @@ __all__ = ["demo_data", "demo_model", "demo_reward"]
 
 
 def _arithmetic_model(folder: Path) -> Path:
-    # Wider random weights than the usual 0.02, with which so small a model hardly learns: docs/log.md.
+    # Wider random weights than the usual 0.02, with which it hardly learns: docs/log.md.
     return tiny(folder, alphabet=arithmetic.ALPHABET, hidden=64, layers=2, initializer_range=0.1)
 
 
