@@ -79,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lm = load(demo_model("demo:arithmetic", folder), dtype="float64", device="cpu")
     examples = read(rows, kind="demonstrations")
-    encoded = [encode(lm.tokenizer, e, kind="demonstrations") for e in examples]
+    encoded = [encode(lm.tokenizer, e, kind="demonstrations", eos=lm.eos) for e in examples]
     prompts, completions = zip(*encoded, strict=True)
 
     start, usual, ours = lm.model, copy.deepcopy(lm.model), copy.deepcopy(lm.model)

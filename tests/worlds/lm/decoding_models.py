@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from logpi.worlds.lm.model import LanguageModel, load, quiet
+from logpi.worlds.lm.model import LanguageModel, load
+from logpi.worlds.lm.pretrained import quiet
 from logpi.worlds.lm.tiny import character_tokenizer, tiny
 
 ALPHABET = "0123456789+-*= "

@@ -8,6 +8,7 @@ import pytest
 
 from logpi.core.errors import DataError
 from logpi.recipes import RECIPES
+from logpi.worlds.lm.chat import answer_of
 from logpi.worlds.lm.data import _RECIPES, Example, encode, read
 from logpi.worlds.lm.tiny import character_tokenizer
 
@@ -112,7 +113,7 @@ def test_pairs():
 def test_messages_as_prompt_and_as_demonstration(chat):
     talk = [said("user", "1+1="), said("assistant", "2")]
     (demo,) = read([{"messages": talk}], kind="demonstrations", tokenizer=chat)
-    assert (demo.prompt, demo.completion) == ("<user>1+1=\n<assistant>", "2")
+    assert (demo.prompt, demo.completion) == ("<user>1+1=\n<assistant>", "2\n")
     (prompt,) = read([{"messages": talk[:1], "answer": "2"}], kind="prompts", tokenizer=chat)
     assert (prompt.prompt, prompt.columns) == ("<user>1+1=\n<assistant>", {"answer": "2"})
     assert prompt.templated
@@ -126,7 +127,79 @@ def test_pairs_of_messages(chat, whole):
     else:
         row = {"prompt": [asked], "chosen": [good], "rejected": "b"}
     (found,) = read([row], kind="pairs", tokenizer=chat)
-    assert (found.prompt, found.chosen, found.rejected) == ("<user>q\n<assistant>", "a", "b")
+    assert (found.prompt, found.chosen, found.rejected) == ("<user>q\n<assistant>", "a\n", "b\n")
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}<start_of_turn>"
+    "{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
+    "{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+
+
+def chatting(tokenizer, template, *marks):
+    tokenizer.chat_template = template
+    tokenizer.add_special_tokens({"additional_special_tokens": list(marks)})
+    return tokenizer, [tokenizer.convert_tokens_to_ids(mark) for mark in marks]
+
+
+@pytest.mark.parametrize(
+    ("template", "marks", "head"),
+    [
+        (CHATML, ("<|im_start|>", "<|im_end|>"), "assistant"),
+        (GEMMA, ("<start_of_turn>", "<end_of_turn>"), "model"),
+    ],
+    ids=["chatml", "gemma"],
+)
+def test_what_is_trained_is_what_the_template_writes(tokenizer, template, marks, head):
+    tokenizer, (start, end) = chatting(tokenizer, template, *marks)
+    two, three = (tokenizer.convert_tokens_to_ids(x) for x in "23")
+    asked = said("user", "1+1=")
+    talk = {"messages": [asked, said("assistant", "2")]}
+    (demo,) = read([talk], kind="demonstrations", tokenizer=tokenizer)
+    assert demo.prompt.endswith(f"{marks[0]}{head}\n")
+    assert demo.completion == f"2{marks[1]}\n"
+    eos = (tokenizer.eos_token_id, end)
+    prompt, completion = encode(tokenizer, demo, kind="demonstrations", eos=eos)
+    assert completion.tolist() == [two, end]
+    assert prompt.tolist().count(start) == 2
+    without = encode(tokenizer, demo, kind="demonstrations")[1].tolist()
+    line = tokenizer.convert_tokens_to_ids("\n")
+    assert without == [two, end, line, tokenizer.eos_token_id]
+
+    pair = {"prompt": [asked], "chosen": [said("assistant", "2")], "rejected": "3"}
+    (found,) = read([pair], kind="pairs", tokenizer=tokenizer)
+    _, chosen, rejected = encode(tokenizer, found, kind="pairs", eos=eos)
+    assert (chosen.tolist(), rejected.tolist()) == ([two, end], [three, end])
+
+
+def test_an_answer_may_be_a_text(chat):
+    said_and_text = ([said("assistant", "a")], "a")
+    asked = [said("user", "q")]
+    for value in said_and_text:
+        assert answer_of("x:1", "chosen", value, prompt=asked, tokenizer=chat) == "a\n"
+    with pytest.raises(DataError, match="holds messages by user"):
+        answer_of("x:1", "chosen", asked, prompt=asked, tokenizer=chat)
+
+
+def test_a_template_that_rewrites_earlier_turns(tokenizer):
+    tokenizer.chat_template = TEMPLATE.replace("<assistant>", "<assistant><think>")
+    talk = [said("user", "q"), said("assistant", "a")]
+    with pytest.raises(DataError, match=r"data\[0\]: column 'completion': .*rewrites earlier"):
+        read([{"messages": talk}], kind="demonstrations", tokenizer=tokenizer)
+
+
+def test_a_message_that_goes_on_after_its_end(tokenizer):
+    tokenizer, (_, end) = chatting(tokenizer, CHATML, "<|im_start|>", "<|im_end|>")
+    talk = [said("user", "q"), said("assistant", "a<|im_end|>b")]
+    (demo,) = read([{"messages": talk}], kind="demonstrations", tokenizer=tokenizer)
+    with pytest.raises(DataError, match=r"column 'completion': the text goes on after '<\|im_end"):
+        encode(tokenizer, demo, kind="demonstrations", eos=(1, end))
 
 
 def test_a_template_writes_the_special_tokens_itself(chat):
@@ -295,6 +368,26 @@ def test_tokens_of_each_kind(tokenizer):
         ids("33") + end,
     ]
     assert len(encode(tokenizer, example, kind="prompts")) == 1
+
+
+def test_a_mark_in_a_text_is_text(tokenizer):
+    example = Example("2<eos>", completion="2<eos>", place="t.jsonl:9")
+    prompt, completion = encode(tokenizer, example, kind="demonstrations")
+    assert tokenizer.decode(prompt) == "2<eos>"
+    assert len(prompt) == 6
+    assert completion.tolist() == [*prompt.tolist(), tokenizer.eos_token_id]
+    narrow = character_tokenizer("0123456789")
+    with pytest.raises(DataError, match=r"t.jsonl:9: column 'prompt': .* cannot write '2<eos>'"):
+        encode(narrow, example, kind="demonstrations")
+
+
+def test_a_tokenizer_without_an_end_takes_the_models(tokenizer):
+    tokenizer.eos_token = None
+    example = Example("1+1=", completion="2")
+    completion = encode(tokenizer, example, kind="demonstrations", eos=(1, 5))[1]
+    assert completion.tolist() == [tokenizer.convert_tokens_to_ids("2"), 1]
+    with pytest.raises(DataError, match="no end-of-sequence token"):
+        encode(tokenizer, example, kind="demonstrations")
 
 
 def test_longer_than_the_context(tokenizer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,14 +14,16 @@ from transformers import (
     CohereConfig,
     DynamicCache,
     GraniteConfig,
+    Llama4TextConfig,
     MambaConfig,
     OPTConfig,
 )
 
 from logpi.core.errors import ModelError
 from logpi.worlds.lm.head import Head, head_of
-from logpi.worlds.lm.model import load, quiet
+from logpi.worlds.lm.model import load
 from logpi.worlds.lm.policy import LMPolicy
+from logpi.worlds.lm.pretrained import quiet
 from logpi.worlds.lm.tiny import character_tokenizer
 from worlds.lm.policy_cases import MODELS, folder, model, ragged
 
@@ -141,15 +144,39 @@ def test_no_end_of_sequence_token_is_refused(tmp_path):
         load(place)
 
 
-def test_every_end_of_sequence_id_counts_and_pad_falls_back(tmp_path, caplog):
+def test_every_end_of_sequence_id_counts_and_pad_falls_back(tmp_path, capsys):
     place = copied(tmp_path)
     edited(place / "generation_config.json", eos_token_id=[1, 5])
     edited(place / "tokenizer_config.json", pad_token=None)
-    with caplog.at_level("INFO", logger="logpi"):
-        lm = load(place)
+    lm = load(place)
+    load(place)
     assert lm.eos == (1, 5)
-    assert lm.pad == 1
-    assert "no padding token" in caplog.text
+    assert (lm.pad, lm.frozen_copy().pad) == (1, 1)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"the tokenizer of {str(place)!r} has no padding token; its end token pads" in told
+
+
+def test_a_base_model_that_is_the_causal_model_itself(tmp_path):
+    config = Llama4TextConfig(
+        **SHAPE, intermediate_size_mlp=32, num_local_experts=2, head_dim=8, attention_chunk_size=16
+    )
+    lm = load(saved(tmp_path, config))
+    assert lm.causal.base_model is lm.causal
+    assert lm.trunk is not lm.causal
+    assert not lm.head.plain
+    ids = torch.randint(2, 17, (2, 5))
+    assert torch.allclose(lm.logits(lm.hidden(ids)), lm.model(input_ids=ids).logits, atol=1e-5)
+    inputs, _ = ragged()
+    row_by_row = LMPolicy(lm, share_prompts=False).log_prob(inputs)
+    assert torch.allclose(LMPolicy(lm).log_prob(inputs), row_by_row, atol=1e-4)
+
+
+def test_a_trunk_without_hidden_states_falls_back_to_the_models_logits():
+    lm = model("llama", dtype="float32")
+    inner = lm.causal.model.forward
+    lm.causal.model.forward = lambda **given: SimpleNamespace(logits=inner(**given)[0])
+    with pytest.raises(ModelError, match="LlamaModel returns no hidden states"):
+        lm.hidden(torch.randint(2, 17, (2, 5)))
 
 
 def test_a_model_without_a_key_value_cache_is_refused(tmp_path):

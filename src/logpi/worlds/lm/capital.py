@@ -26,7 +26,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from logpi.worlds.lm.model import quiet
+from logpi.worlds.lm.pretrained import quiet
 
 __all__ = ["CITIES", "PROMPT", "REWARD", "SENTENCE", "build", "rows"]
 

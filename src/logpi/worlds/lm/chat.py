@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from logpi.core.errors import DataError
 from logpi.core.nearest import did_you_mean
 
-__all__ = ["completion_of", "conversation", "prompt_of"]
+__all__ = ["answer_of", "completion_of", "conversation", "prompt_of"]
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")
 
@@ -50,8 +50,7 @@ def conversation(place: str, row: Mapping[str, Any], kind: str) -> dict[str, Any
         if chosen[:-1] != rejected[:-1] or len(chosen) < 2:
             raise DataError(
                 f"{place}: column 'prompt': missing, and `chosen` and `rejected` are no "
-                "conversations "
-                "that share all but their last message."
+                "conversations that share all but their last message."
             )
         row |= {"prompt": chosen[:-1], "chosen": chosen[-1:], "rejected": rejected[-1:]}
     return row
@@ -61,7 +60,41 @@ def prompt_of(
     place: str, messages: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase | None
 ) -> str:
     """Return the messages as the template writes them, up to where the assistant begins."""
-    checked = _checked(place, "prompt", messages)
+    return _written(place, _checked(place, "prompt", messages), tokenizer, open_turn=True)
+
+
+def answer_of(
+    place: str,
+    name: str,
+    value: str | Sequence[Mapping[str, Any]],
+    *,
+    prompt: Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> str:
+    """Return what the template writes after the prompt where the assistant answers `value`.
+
+    With it come the marks that end the turn: they are decisions of the model too.
+    """
+    answer = [{"role": "assistant", "content": value}] if isinstance(value, str) else value
+    completion_of(place, name, answer)
+    before = prompt_of(place, prompt, tokenizer)
+    whole = _written(place, [*prompt, *answer], tokenizer, open_turn=False)
+    if not whole.startswith(before):
+        raise DataError(
+            f"{place}: column '{name}': the chat template rewrites earlier turns once the "
+            "assistant has answered, so the conversation does not begin with its prompt. Write "
+            "prompt and completion as texts, or give the tokenizer another template."
+        )
+    return whole[len(before) :]
+
+
+def _written(
+    place: str,
+    messages: Sequence[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    open_turn: bool,
+) -> str:
     if tokenizer is None or not tokenizer.chat_template:
         raise DataError(
             f"{place}: column 'prompt': is a conversation, but the tokenizer has no chat template. "
@@ -69,7 +102,11 @@ def prompt_of(
         )
     try:
         return str(
-            tokenizer.apply_chat_template(checked, tokenize=False, add_generation_prompt=True)
+            tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tokenize=False,
+                add_generation_prompt=open_turn,
+            )
         )
     except Exception as error:  # templates raise what they like: wrong order of roles, and so on
         raise DataError(f"{place}: the chat template refuses the conversation: {error}") from error
@@ -86,8 +123,7 @@ def completion_of(place: str, name: str, messages: Sequence[Mapping[str, Any]]) 
         roles = ", ".join(message["role"] for message in checked)
         raise DataError(
             f"{place}: column '{name}': holds messages by {roles}, but after the prompt one "
-            "message "
-            "by the assistant is expected."
+            "message by the assistant is expected."
         )
     return checked[0]["content"]
 

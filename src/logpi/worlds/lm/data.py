@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from logpi.core.errors import DataError
 from logpi.core.nearest import did_you_mean
-from logpi.worlds.lm.chat import completion_of, conversation, prompt_of
+from logpi.worlds.lm.chat import answer_of, completion_of, conversation, prompt_of
 from logpi.worlds.lm.rows import Row, rows
 
 __all__ = ["Example", "Kind", "encode", "read"]
@@ -32,6 +32,8 @@ _RECIPES: dict[Kind, str] = {
     "demonstrations": "sft",
     "pairs": "dpo, dpo_mean, ipo, simpo",
 }
+# Mistral's own tokenizer has no such option, and reads special tokens in no text.
+_SPLITTING = (PreTrainedTokenizer, PreTrainedTokenizerFast)
 _TEXTS = ("prompt", "messages", "completion", "chosen", "rejected")
 
 
@@ -101,10 +103,9 @@ def _check_kind(found: list[Row], kind: Kind) -> None:
         )
     raise DataError(
         f"{place}: the columns are {listed}: these are {holds}, the data of {_RECIPES[holds]}. "
-        "This recipe "
-        f"takes {kind}, with the columns {', '.join(f'`{c}`' for c in _COLUMNS[kind])}. Give it "
-        "such data, "
-        "or take a recipe for this data."
+        f"This recipe takes {kind}, with the columns "
+        f"{', '.join(f'`{c}`' for c in _COLUMNS[kind])}. Give it such data, or take a recipe for "
+        "this data."
     )
 
 
@@ -114,10 +115,6 @@ def _kind_of(row: Mapping[str, Any]) -> Kind | None:
     if "completion" in row and "prompt" in row:
         return "demonstrations"
     return "prompts" if "prompt" in row or "messages" in row else None
-
-
-# -- one row
-# ----------------------------------------------------------------------------------------
 
 
 def _example(
@@ -138,8 +135,7 @@ def _example(
     if kind == "prompts" and "completion" in row:
         raise DataError(
             f"{place}: column 'completion': stands beside the prompt, but the model writes the "
-            "completion "
-            "here. Rename the column (to `answer`, if the reward compares with it)."
+            "completion here. Rename the column (to `answer`, if the reward compares with it)."
         )
     if kind == "pairs" and texts["chosen"] == texts["rejected"]:
         raise DataError(
@@ -164,19 +160,23 @@ def _texts(
     """Return the texts of a row, and whether a chat template wrote the prompt."""
     row = conversation(place, row, kind)
     texts: dict[str, str] = {}
-    templated = isinstance(row.get("prompt"), list)
+    prompt = row.get("prompt")
     for name in _COLUMNS[kind]:
         if name not in row:
             raise DataError(f"{place}: column '{name}': missing.")
         value = row[name]
-        if isinstance(value, list):
-            value = (
-                prompt_of(place, value, tokenizer)
+        if isinstance(prompt, list):
+            value = value if isinstance(value, list) else _text(place, name, value)
+            texts[name] = (
+                prompt_of(place, prompt, tokenizer)
                 if name == "prompt"
-                else completion_of(place, name, value)
+                else answer_of(place, name, value, prompt=prompt, tokenizer=tokenizer)
             )
+            continue
+        if isinstance(value, list) and name != "prompt":
+            value = completion_of(place, name, value)
         texts[name] = _text(place, name, value)
-    return texts, templated
+    return texts, isinstance(prompt, list)
 
 
 def _text(place: str, name: str, value: Any) -> str:
@@ -188,18 +188,15 @@ def _text(place: str, name: str, value: Any) -> str:
     return value
 
 
-# -- tokens
-# -----------------------------------------------------------------------------------------
-
-
 def encode(
     tokenizer: PreTrainedTokenizerBase,
     example: Example,
     *,
     kind: Kind,
     context: int | None = None,
+    eos: Sequence[int] = (),
 ) -> tuple[Tensor, ...]:
-    """Return the ids of the prompt, and of each completion with the end-of-sequence token appended.
+    """Return the ids of the prompt, and of each completion, which one of `eos` ends.
 
     (prompt,) for prompts, (prompt, completion) for demonstrations, (prompt, chosen, rejected) for
     pairs.
@@ -207,18 +204,18 @@ def encode(
     Prompt and completion are tokenised apart. Only then are the prompt's ids the state from which
     the completion is decided: tokenised together, a token may straddle the border, and the model
     would be trained on a state that it never decodes from. Special tokens stand before the prompt
-    alone, and not where a chat template wrote them already.
+    alone, and not where a chat template wrote them already. What a template writes after the token
+    that ends the turn is left out; a completion without such a token gets the first of `eos`, which
+    by default is the tokenizer's own. Elsewhere "<eos>" in a text is five characters, and no token.
 
     Raises `DataError`, with the place, for a text that has no tokens, or too many for the model's
-    `context`.
+    `context`, or that goes on after the token that ends it.
     """
+    ends = _ends(tokenizer, eos)
     prompt = _ids(tokenizer, example, "prompt", special=not example.templated)
     if len(prompt) > 1 and prompt[-1] == tokenizer.eos_token_id and not example.templated:
         prompt = prompt[:-1]  # some tokenizers end every text: here it goes on
-    completions = [
-        [*_ids(tokenizer, example, name, special=False), tokenizer.eos_token_id]
-        for name in _COLUMNS[kind][1:]
-    ]
+    completions = [_ended(tokenizer, example, name, ends) for name in _COLUMNS[kind][1:]]
     longest = max((len(ids) for ids in completions), default=1)
     if context is not None and len(prompt) + longest > context:
         what = (
@@ -226,20 +223,45 @@ def encode(
         )
         raise DataError(
             f"{example.place}: column 'prompt': the prompt has {len(prompt)} tokens, {what}, but "
-            "the "
-            f"model's context holds {context}. Shorten the row, leave it out, or take a model with "
-            "a longer "
-            "context."
+            f"the model's context holds {context}. Shorten the row, leave it out, or take a model "
+            "with a longer context."
         )
     return tuple(torch.tensor(ids, dtype=torch.long) for ids in [prompt, *completions])
+
+
+def _ends(tokenizer: PreTrainedTokenizerBase, eos: Sequence[int]) -> tuple[int, ...]:
+    own = tokenizer.eos_token_id
+    if not eos and not isinstance(own, int):
+        raise DataError("the tokenizer names no end-of-sequence token. Give `eos=lm.eos`.")
+    return tuple(eos) or (own,)  # type: ignore[return-value]  # an int, as was just seen
+
+
+def _ended(
+    tokenizer: PreTrainedTokenizerBase, example: Example, name: str, ends: Sequence[int]
+) -> list[int]:
+    ids = _ids(tokenizer, example, name, special=False)
+    last = next((i for i, token in enumerate(ids) if token in ends), None)
+    if last is None or not example.templated:
+        return ids if ids[-1] in ends else [*ids, ends[0]]
+    rest = str(tokenizer.decode(ids[last + 1 :], skip_special_tokens=True))
+    if rest.strip():  # templates write a line break there, and nothing that is said
+        raise DataError(
+            f"{example.place}: column '{name}': the text goes on after "
+            f"{tokenizer.decode(ids[last])!r}, which ends the completion: …{rest[:40]!r}. Take "
+            "that mark out of the message."
+        )
+    return ids[: last + 1]
 
 
 def _ids(
     tokenizer: PreTrainedTokenizerBase, example: Example, name: str, *, special: bool
 ) -> list[int]:
     text = getattr(example, name)
+    options = {"add_special_tokens": special}
+    if not example.templated and isinstance(tokenizer, _SPLITTING):
+        options["split_special_tokens"] = True  # who wrote the data need not know such marks
     try:
-        ids: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]  # type: ignore[assignment]
+        ids: list[int] = tokenizer(text, **options)["input_ids"]  # type: ignore[assignment]
     except Exception as error:  # a tokenizer without an unknown token says so in its own way
         raise DataError(
             f"{example.place}: column '{name}': the tokenizer cannot write {text[:60]!r}: {error}"

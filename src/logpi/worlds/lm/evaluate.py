@@ -32,7 +32,9 @@ class Evaluator:
         lm = policy.lm
         self._policy, self._examples = policy, examples
         # Now, so that a row that does not fit is refused before anything was trained.
-        self._ids = [encode(lm.tokenizer, e, kind=kind, context=lm.context) for e in examples]
+        self._ids = [
+            encode(lm.tokenizer, e, kind=kind, context=lm.context, eos=lm.eos) for e in examples
+        ]
         self._rewards, self._sampling, self._seed = rewards, sampling, seed
 
     def __call__(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:

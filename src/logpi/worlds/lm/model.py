@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,21 +17,14 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    Cache,
-    DynamicCache,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as hf_logging
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from logpi.core.errors import ModelError
 from logpi.worlds.lm.head import Head, head_of
+from logpi.worlds.lm.pretrained import from_pretrained, quiet
 from logpi.worlds.lm.products import use_onednn
 
-__all__ = ["LanguageModel", "load", "quiet"]
+__all__ = ["LanguageModel", "load"]
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"float32", "float64", "bfloat16", "float16", "auto"}
@@ -58,8 +53,14 @@ class LanguageModel:
 
     @property
     def trunk(self) -> nn.Module:
-        """What maps ids to last hidden states, after the final norm."""
-        return self.causal.base_model
+        """What maps ids to last hidden states, after the final norm.
+
+        It is the causal model itself where that hides what it is built on; the head is then plain.
+        """
+        causal = self.causal
+        # Llama 4's causal class takes itself for its base.
+        inner = (causal.base_model, causal.get_decoder(), getattr(causal, "model", None))
+        return next((x for x in inner if isinstance(x, nn.Module) and x is not causal), causal)
 
     def hidden(
         self,
@@ -81,7 +82,12 @@ class LanguageModel:
             use_cache=cache is not None,
             **{name: value for name, value in given.items() if value is not None},
         )
-        return output.logits if self.head.plain else output.last_hidden_state
+        found = getattr(output, "logits" if self.head.plain else "last_hidden_state", None)
+        if found is None:
+            raise ModelError(
+                f"{type(forward).__name__} returns no hidden states. Take the model's causal class."
+            )
+        return found
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits with the model's soft-cap, not divided by a temperature."""
@@ -147,18 +153,6 @@ class LanguageModel:
         return Path(folder)
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hugging Face without its progress bars, for as long as the context lasts."""
-    shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            hf_logging.enable_progress_bar()
-
-
 def load(
     path: str | Path,
     *,
@@ -172,48 +166,29 @@ def load(
     `attention` is Hugging Face's implementation ("sdpa", "eager", ...); "auto" takes what the
     architecture supports. `lora` is {"r", "alpha", "targets"}: only the adapter is trained.
 
+    A tokenizer without a padding token, as GPT-2's, pads with its end-of-sequence token, and a line
+    on stderr says so.
+
     Raises `ModelError` where there is no such model, it is no causal one, it keeps no key-value
-    cache, its tokenizer has no end-of-sequence token, or an option is unknown.
+    cache, it brings code of its own, neither its tokenizer nor its generation_config.json names an
+    end-of-sequence token, or an option is unknown.
     """
     if dtype not in _DTYPES:
         raise ModelError(f"dtype {dtype!r} is unknown. Choose one of {', '.join(sorted(_DTYPES))}.")
     place = torch.device(
         ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     )
-    model, tokenizer = _from_pretrained(path, dtype, None if attention == "auto" else attention)
+    model, tokenizer = from_pretrained(
+        path, dtype=dtype, attention=None if attention == "auto" else attention
+    )
+    if tokenizer.pad_token_id is None:
+        _say(f"logpi: the tokenizer of {str(path)!r} has no padding token; its end token pads.")
     model.to(place).eval()  # type: ignore[arg-type]  # its decorator hides the signature
     if place.type == "cpu":
         use_onednn(model)
     if lora is not None:
         model = _adapted(model, lora)
     return _describe(model, tokenizer, place)
-
-
-def _from_pretrained(
-    path: str | Path, dtype: str, attention: str | None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    name = str(path)
-    if not Path(name).exists() and (
-        Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1
-    ):
-        raise ModelError(
-            f"there is no model folder {name!r}. Give a folder with config.json, weights and "
-            "tokenizer files, or a name on the Hugging Face hub."
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                name, dtype=dtype, attn_implementation=attention
-            )
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"{name!r} cannot be loaded as a causal language model with its tokenizer: {reason} "
-            "Give a folder with config.json, weights and tokenizer files of a causal model, or its "
-            "hub name."
-        ) from error
-    return model, tokenizer
 
 
 def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
@@ -248,6 +223,12 @@ def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
     return adapted.eval()  # type: ignore[return-value]  # peft types it as PeftMixedModel too
 
 
+@functools.cache
+def _say(line: str) -> None:
+    """Write the line to stderr, once: a run loads its model for several purposes."""
+    print(line, file=sys.stderr)
+
+
 def _causal(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return model.get_base_model() if isinstance(model, PeftModel) else model  # type: ignore[return-value]  # a Module to peft
 
@@ -258,8 +239,7 @@ def _describe(
     causal = _causal(model)
     eos = _eos(causal, tokenizer)
     pad = tokenizer.pad_token_id
-    if pad is None:
-        _LOG.info("the tokenizer has no padding token; its end-of-sequence token %d pads.", eos[0])
+    if pad is None:  # nothing reads a pad: docs/adr/0013-missing-pad-token.md
         pad = eos[0]
     context = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
     lm = LanguageModel(model, tokenizer, head_of(causal), eos, int(pad), context, device)  # type: ignore[arg-type]  # transformers types ids as anything
@@ -296,7 +276,7 @@ def _probe(lm: LanguageModel) -> None:
             + "Take a sound checkpoint, or another dtype."
         )
     tolerance = {torch.float64: 1e-9, torch.float32: 1e-4}.get(whole.dtype, 5e-2)
-    if not lm.head.plain and not _close(lm.logits(lm.hidden(ids)), whole, tolerance):
+    if not lm.head.plain and not _head_fits(lm, ids, whole, tolerance):
         _LOG.info(
             "the head of %s is not linear; its own logits are used.", type(lm.causal).__name__
         )
@@ -309,6 +289,15 @@ def _probe(lm: LanguageModel) -> None:
         raise ModelError(_NO_CACHE.format(type(lm.causal).__name__)) from error
     if cache.get_seq_length() != ids.shape[1] or not _close(pieces, whole[:, 3:], 10 * tolerance):
         raise ModelError(_NO_CACHE.format(type(lm.causal).__name__))
+
+
+def _head_fits(lm: LanguageModel, ids: Tensor, whole: Tensor, tolerance: float) -> bool:
+    if lm.trunk is lm.causal:
+        return False
+    try:
+        return _close(lm.logits(lm.hidden(ids)), whole, tolerance)
+    except ModelError:  # the trunk returns no hidden states
+        return False
 
 
 _NO_CACHE = (

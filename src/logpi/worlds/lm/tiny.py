@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from logpi.core.errors import ModelError
-from logpi.worlds.lm.model import quiet
+from logpi.worlds.lm.pretrained import quiet
 
 __all__ = ["ARCHITECTURES", "character_tokenizer", "tiny"]
 

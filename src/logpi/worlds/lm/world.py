@@ -252,7 +252,10 @@ class OpenLM:
 
     def _open_source(self) -> Source:
         c, lm, kind = self.config, self.lm, _KINDS.get(self.recipe.data, "prompts")
-        encoded = [encode(lm.tokenizer, e, kind=kind, context=lm.context) for e in self._examples]
+        encoded = [
+            encode(lm.tokenizer, e, kind=kind, context=lm.context, eos=lm.eos)
+            for e in self._examples
+        ]
         if kind == "demonstrations":
             return DemonstrationSource(encoded, rows=c.prompts_per_batch, seed=self._seed)
         if kind == "pairs":
