@@ -270,8 +270,8 @@ def group_over_mean(s: Signals) -> Float[Tensor, "n t"]:
     group_sizes(group, at_least=2)
     if (total < 0).any():
         raise ConfigError(
-            f"a return of {float(total.min())} reached max_rl, which divides by the group's "
-            "mean return and so needs rewards of at least 0. Shift the reward, or take `grpo`."
+            f"a return of {float(total.min())} reached max_rl, which divides by the group's mean "
+            "return and so needs rewards of at least 0. Shift the reward, or take `grpo`."
         )
     mean = group_mean(total, group)
     return _spread_over_row(s, torch.where(mean > 0, (total - mean) / mean.clamp(min=1e-30), 0.0))

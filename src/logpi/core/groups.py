@@ -45,9 +45,9 @@ def group_sizes(group: Int[Tensor, " n"], *, at_least: int = 1) -> Float[Tensor,
     if len(small):
         which = int(_distinct(group)[0][int(small[0])])
         raise GroupError(
-            f"group {which} has {int(sizes[int(small[0])])} row, but comparing rows needs at "
-            f"least {at_least} in every group. Draw more completions per prompt (group_size), or "
-            "drop the group whole."
+            f"group {which} has {int(sizes[int(small[0])])} row, but comparing rows needs at least "
+            f"{at_least} in every group. Draw more completions per prompt (group_size), or drop "
+            "the group whole."
         )
     return sizes[index].to(torch.get_default_dtype())
 

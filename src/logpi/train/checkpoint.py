@@ -140,9 +140,8 @@ def newest(root: Path) -> Checkpoint | None:
         skipped.append(f"checkpoint {iteration} was skipped: {why}")
     if skipped:
         raise RunError(
-            f"none of the {len(skipped)} checkpoints in {root} can be used "
-            f"({'; '.join(skipped)}). Restore the "
-            "folder from a copy, or start a new run."
+            f"none of the {len(skipped)} checkpoints in {root} can be used ({'; '.join(skipped)}). "
+            "Restore the folder from a copy, or start a new run."
         )
     return None
 
@@ -205,9 +204,8 @@ def _json(state: Mapping[str, Any]) -> str:
         raise RunError(f"the state of a checkpoint must be plain JSON, but {error}.") from None
     if json.loads(text) != state:
         raise RunError(
-            "the state of a checkpoint would come back changed: use text as keys, lists instead "
-            "of tuples, "
-            "and only numbers, text, booleans and null."
+            "the state of a checkpoint would come back changed: use text as keys, lists instead of "
+            "tuples, and only numbers, text, booleans and null."
         )
     return text
 

@@ -264,9 +264,8 @@ def _source(name: str) -> tuple[dict[str, Any], str]:
         ), f"preset {name}"
     raise ConfigError(
         f"`{name}` is neither a recipe, a preset nor a YAML "
-        f"file.{suggest(name, [*PUBLISHED, *known])} "
-        "`logpi recipes` lists the recipes and `logpi train --list` the presets; a file's name "
-        "ends in .yaml."
+        f"file.{suggest(name, [*PUBLISHED, *known])} `logpi recipes` lists the recipes and `logpi "
+        "train --list` the presets; a file's name ends in .yaml."
     )
 
 
@@ -326,11 +325,9 @@ def _refuse_code(reward: Any, where: str) -> None:
         if isinstance(name, str) and re.search(r"\.py\b|^[\w./]+:\w+$", name):
             raise ConfigError(
                 f"`world.reward` in {where} is `{name}`, which names a Python function. A "
-                "configuration is "
-                "data and never runs code, so that a file from elsewhere is safe to try. Say "
-                f"`--reward {name if '.py' in name else 'file.py:function'}` on the command line, "
-                "or pass the "
-                "function from Python."
+                "configuration is data and never runs code, so that a file from elsewhere is safe "
+                f"to try. Say `--reward {name if '.py' in name else 'file.py:function'}` on the "
+                "command line, or pass the function from Python."
             )
 
 
@@ -351,8 +348,7 @@ def _plain(value: Any, key: str) -> Any:
         return f"{_PYTHON}{owner}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     raise ConfigError(
         f"`{key}` is a {type(value).__name__}, which cannot be written to config.yaml. Use text, "
-        "numbers, "
-        "lists and mappings."
+        "numbers, lists and mappings."
     )
 
 

@@ -45,8 +45,7 @@ def check_directory(name: str) -> str:
     if Path(name).is_absolute() or ".." in parts or name.startswith("~") or not parts:
         raise ConfigError(
             f"`{name}` cannot name a run: it leaves the working directory. Give a relative name "
-            "without "
-            "`..`, such as `runs/first`; from Python, `directory=` may be any path."
+            "without `..`, such as `runs/first`; from Python, `directory=` may be any path."
         )
     return name
 
@@ -145,8 +144,7 @@ def disk_full(what: str, survives: str) -> Iterator[None]:
             raise
         raise RunError(
             f"there is no space left to write {what} ({_reason(error)}). {survives} Free some "
-            "space, or raise "
-            "the quota, and resume the run with --resume."
+            "space, or raise the quota, and resume the run with --resume."
         ) from error
 
 

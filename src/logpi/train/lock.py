@@ -43,8 +43,7 @@ class Lock:
             self.release()
             raise RunError(
                 f"{folder} is being written by another process{holder}. Wait for it or stop it; "
-                "reading the "
-                "run is always possible."
+                "reading the run is always possible."
             ) from None
         except OSError:
             pass  # a filesystem without locks: go on as if there were nobody else

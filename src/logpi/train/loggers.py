@@ -104,6 +104,6 @@ def _needed(module: str, *, key: str, package: str) -> Any:
     except ImportError as error:
         raise ConfigError(
             f"`{key}=true` needs the package `{package}`, which cannot be imported ({error}). "
-            "Install it with "
-            f"`pip install {package}`, or leave `{key}` off: metrics.jsonl is written in any case."
+            f"Install it with `pip install {package}`, or leave `{key}` off: metrics.jsonl is "
+            "written in any case."
         ) from None

@@ -283,8 +283,7 @@ def _copy(
     if wrong := sorted(set(stored) ^ set(known)):
         raise RunError(
             f"the checkpoint's {what} has other parameters than this one (`{wrong[0]}`, "
-            f"{len(wrong)} in all). "
-            "Resume with the model that the run began with."
+            f"{len(wrong)} in all). Resume with the model that the run began with."
         )
     with torch.no_grad():
         for name, parameter in known.items():

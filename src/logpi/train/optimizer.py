@@ -98,8 +98,7 @@ def _check(named: Mapping[str, Parameter], tensors: Mapping[str, Tensor]) -> Non
         if kind not in _STATE or name not in named:
             raise RunError(
                 f"the stored optimizer state holds `{key}`, which the policy does not have. The "
-                "checkpoint "
-                "belongs to another model, or to other trained parameters."
+                "checkpoint belongs to another model, or to other trained parameters."
             )
         if kind != "step" and tensor.shape != named[name].shape:
             raise RunError(

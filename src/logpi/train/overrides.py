@@ -97,8 +97,7 @@ def parse_yaml(text: str, *, where: str = "the text") -> Any:
         problem = getattr(error, "problem", None) or str(error) or type(error).__name__
         raise ConfigError(
             f"{where} is not valid YAML{place}: {problem}. Write one `key: value` a line, indent "
-            "nested "
-            "keys by two spaces, and quote text that holds a colon."
+            "nested keys by two spaces, and quote text that holds a colon."
         ) from None
     finally:
         loader.dispose()
@@ -122,8 +121,7 @@ def read_yaml(path: str | Path, *, where: str | None = None) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(
             f"{name} holds a {_kind(data)}, but a configuration is a mapping: one `key: value` a "
-            "line, "
-            "such as `recipe: grpo`."
+            "line, such as `recipe: grpo`."
         )
     return data
 
@@ -178,8 +176,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             if not isinstance(inner, dict):
                 raise ConfigError(
                     f"`{text}` looks for a key inside `{'.'.join(path[:depth])}`, which is "
-                    f"{inner!r} and "
-                    "holds no keys."
+                    f"{inner!r} and holds no keys."
                 )
             place = inner
         place[path[-1]] = value

@@ -320,8 +320,7 @@ def _agreed(stored: RunConfig, given: RunConfig, path: Path) -> RunConfig:
         raise RunError(
             f"{path} holds another run than the one to resume: {told}. A resumed run may change "
             "`iterations`, `log`, `checkpoint`, `evaluate` and the held-out data; for anything "
-            "else "
-            "start a new run."
+            "else start a new run."
         )
     return given.model_copy(update={"directory": stored.directory})
 

@@ -32,8 +32,7 @@ def learning_rate(
     if warmup > iterations:
         raise ConfigError(
             f"`optim.warmup` is {warmup} but the run has {iterations} iterations: it would end "
-            "before its "
-            "learning rate was reached. Take a shorter warm-up."
+            "before its learning rate was reached. Take a shorter warm-up."
         )
     if done < warmup:
         return base * ((done + 1) / warmup)  # in this order, so that its last step is base exactly

@@ -81,9 +81,8 @@ def clip_gradient(
             p.grad = None
         raise NonFiniteError(
             f"the {what}'s gradient is {norm} (first in `{bad[0] if bad else 'its norm'}`), so the "
-            f"optimizer did not move. Lower optim.lr, optim.critic_lr or optim.clip, or use "
-            f"float32; "
-            "the rows of this step are in nonfinite.jsonl."
+            "optimizer did not move. Lower optim.lr, optim.critic_lr or optim.clip, or use "
+            "float32; the rows of this step are in nonfinite.jsonl."
         )
     return norm
 
@@ -128,6 +127,6 @@ def _check_finite(rows: Tensor, logp: Tensor, coefficient: Tensor) -> None:
         bad = rows[~fine].tolist()
         raise NonFiniteError(
             f"the log-probability or coefficient of {len(bad)} of {len(rows)} rows is NaN or "
-            f"infinite (rows "
-            f"{bad[:5]}), so the optimizer did not move. The rows are in nonfinite.jsonl."
+            f"infinite (rows {bad[:5]}), so the optimizer did not move. The rows are in "
+            "nonfinite.jsonl."
         )

@@ -77,9 +77,8 @@ def render(record: Record) -> str:
     """
     if not record.metrics and not record.rows:
         raise RunError(
-            f"`{record.directory}` holds no metrics and no rollouts yet, so there is "
-            f"nothing to report: "
-            f"{' '.join(record.notes)} Let the run finish an iteration first."
+            f"`{record.directory}` holds no metrics and no rollouts yet, so there is nothing to "
+            f"report: {' '.join(record.notes)} Let the run finish an iteration first."
         )
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()

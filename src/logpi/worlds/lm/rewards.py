@@ -84,8 +84,7 @@ class Rewards:
         if len(prompts) != count or len(columns) != count:
             raise RewardError(
                 f"{count} completions came with {len(prompts)} prompts and {len(columns)} rows of "
-                "columns. "
-                "Every completion needs one of each."
+                "columns. Every completion needs one of each."
             )
         rows = [(i, prompts[i], completions[i], dict(columns[i])) for i in range(count)]
         try:
@@ -157,8 +156,8 @@ class Rewards:
         return (
             f"{scores.missing} of {len(scores.reward)} rewards are missing{tried}, more than "
             f"max_missing={self._max_missing:g} allows: {'; '.join(told)}. A missing reward is not "
-            "a 0: the row would leave the batch. Mend the reward, "
-            "give it more time (reward_timeout), or allow more (max_missing)."
+            "a 0: the row would leave the batch. Mend the reward, give it more time "
+            "(reward_timeout), or allow more (max_missing)."
         )
 
 
@@ -171,8 +170,7 @@ def _added(values: Sequence[float | list[float]], weights: Sequence[float]) -> f
     if len(lengths) > 1:
         raise RewardError(
             f"two rewards returned lists of {min(lengths)} and {max(lengths)} numbers for one "
-            "completion. "
-            "Each step needs one number from each of them."
+            "completion. Each step needs one number from each of them."
         )
     length = max(lengths, default=0)
     total = [0.0] * max(length, 1)

@@ -90,16 +90,15 @@ def resolve(spec: RewardSpec) -> tuple[str, Any, frozenset[str] | None]:
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):  # type: ignore[redundant-expr]  # a user's
         raise ConfigError(
             f"{spec!r} is no reward. Give a function, one of {', '.join(BUILTINS)}, or such a name "
-            "with options: "
-            "{'name': 'regex', 'pattern': '...'}."
+            "with options: {'name': 'regex', 'pattern': '...'}."
         )
     options = dict(spec)
     name = options.pop("name")
     if name not in BUILTINS:
         raise ConfigError(
             f"there is no reward {name!r}.{did_you_mean(name, BUILTINS)} There are "
-            f"{', '.join(BUILTINS)}; a reward of "
-            "your own is a Python function, on the command line --reward file.py:function."
+            f"{', '.join(BUILTINS)}; a reward of your own is a Python function, on the command "
+            "line --reward file.py:function."
         )
     _check_options(name, options)
     return name, functools.partial(BUILTINS[name], **options), COLUMNS
@@ -113,8 +112,8 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
     for option in options:
         if option not in keyword:
             raise ConfigError(
-                f"the reward `{name}` has no option `{option}`.{did_you_mean(option, keyword)} "
-                f"It has {', '.join(keyword)}."
+                f"the reward `{name}` has no option `{option}`.{did_you_mean(option, keyword)} It "
+                f"has {', '.join(keyword)}."
             )
     absent = [
         n
@@ -166,8 +165,7 @@ def pickled(name: str, function: Callable[..., Any]) -> bytes:
     except Exception as error:  # pickling runs whatever the objects define
         raise ConfigError(
             f"the reward `{name}` cannot be sent to a worker process: {error}. Create what it "
-            "needs (files, "
-            "locks, models, clients) when it is first called, not before."
+            "needs (files, locks, models, clients) when it is first called, not before."
         ) from error
 
 

@@ -59,10 +59,6 @@ def _name(spec: Any) -> str:
     return Path(spec).name if isinstance(spec, str | Path) else "the list of rows"
 
 
-# -- what is there
-# ----------------------------------------------------------------------------------
-
-
 def _is_hub_name(spec: str | Path) -> bool:
     return (
         isinstance(spec, str)
@@ -104,10 +100,6 @@ def _text(file: Path) -> str:
             f"{file.name}:{line}: byte {column} of the line (0x{data[error.start]:02x}) is not "
             "UTF-8. Save the file as UTF-8."
         ) from error
-
-
-# -- JSON
-# -------------------------------------------------------------------------------------------
 
 
 def _of_jsonl(text: str, name: str) -> Iterator[Row]:
@@ -192,10 +184,6 @@ def _kind(first: str) -> str:
     return {"{": "one object", "": "nothing", '"': "a text"}.get(first, f"something with {first!r}")
 
 
-# -- CSV
-# --------------------------------------------------------------------------------------------
-
-
 def _of_csv(text: str, name: str, *, delimiter: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
@@ -229,10 +217,6 @@ def _header(fields: list[str], place: str) -> list[str]:
     if "" in names:
         raise DataError(f"{place}: column {names.index('') + 1} of the header has no name.")
     return names
-
-
-# -- data sets
-# --------------------------------------------------------------------------------------
 
 
 def _of_list(given: Any) -> Iterator[Row]:

@@ -82,17 +82,15 @@ def _ends_of(
     text = rollout.text[row]
     if separator is None:
         raise RewardError(
-            f"the reward returned a list of {len(given)} numbers for the completion {text!r}, "
-            f"but one number is "
-            "expected. For a reward of each step, set `step_separator` and take the recipe "
-            "`grpo_process`."
+            f"the reward returned a list of {len(given)} numbers for the completion {text!r}, but "
+            "one number is expected. For a reward of each step, set `step_separator` and take the "
+            "recipe `grpo_process`."
         )
     steps = step_texts(text, separator)
     if len(given) != len(steps):
         raise RewardError(
             f"the reward returned {len(given)} numbers for a completion of {len(steps)} steps, "
-            f"{text!r} cut after "
-            f"{separator!r}. Return one number for each step."
+            f"{text!r} cut after {separator!r}. Return one number for each step."
         )
     tokens = rollout.inputs.tokens[row, : int(rollout.inputs.length[row])].tolist()
     return step_ends(tokens, steps, tokenizer)

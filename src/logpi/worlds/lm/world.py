@@ -129,23 +129,20 @@ class LM(BaseModel):
         if recipe.data in ("groups", "mixed-groups") and self.group_size < 2:
             raise ConfigError(
                 f"group_size is {self.group_size}, but `{name}` compares the completions of a "
-                f"prompt and needs at "
-                "least 2. Set world.group_size=8, or take a recipe without groups, such as "
-                "reinforce."
+                "prompt and needs at least 2. Set world.group_size=8, or take a recipe without "
+                "groups, such as reinforce."
             )
         if recipe.data not in ("demonstrations", "pairs") and self.reward is None:
             raise ConfigError(
-                f"`{name}` learns from rewards and the world has none. Give reward=... a "
-                f"function from Python, "
-                "--reward file.py:function on the command line, or the name of a built-in one, "
-                "such as numeric_match."
+                f"`{name}` learns from rewards and the world has none. Give reward=... a function "
+                "from Python, --reward file.py:function on the command line, or the name of a "
+                "built-in one, such as numeric_match."
             )
         if recipe.data == "replay" or recipe.update == "natural" or recipe.critic == "q":
             raise ConfigError(
-                f"`{name}` does not run in the language world, which has no replayed data, "
-                f"natural step or "
-                "action-value critic. Take ppo, grpo or another recipe that `logpi train --list` "
-                "shows."
+                f"`{name}` does not run in the language world, which has no replayed data, natural "
+                "step or action-value critic. Take ppo, grpo or another recipe that `logpi train "
+                "--list` shows."
             )
         if "scored" in recipe.reads and self.step_separator is None:
             raise ConfigError(
@@ -281,9 +278,8 @@ class OpenLM:
         assert self.reference is not None
         if self.reference.lm is self.lm:
             raise ConfigError(
-                "rft samples from the initial model, which an adapter shares with the policy. "
-                "Give reference=... a "
-                "second copy of the model, or take online_rft."
+                "rft samples from the initial model, which an adapter shares with the policy. Give "
+                "reference=... a second copy of the model, or take online_rft."
             )
         return self.reference.lm
 
