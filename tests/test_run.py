@@ -128,6 +128,19 @@ def test_resuming_is_bit_exact(recipe, stop, settings, folder, tmp_path):
     assert same == [{k: v for k, v in m.items() if "second" not in k} for m in resumed.metrics]
 
 
+@pytest.mark.slow
+def test_resuming_is_bit_exact_where_onednn_multiplies(tmp_path):
+    wide = tasks.model(tmp_path / "model", hidden=512)
+    told = {"world": tasks.world("grpo", wide), "checkpoint": {"every": 1, "keep": 9}}
+    whole = run("grpo", wide, tmp_path / "whole", **told)
+    cut = tmp_path / "cut"
+    shutil.copytree(whole.directory, cut)
+    shutil.rmtree(cut / "model")
+    shutil.rmtree(cut / "checkpoints" / "2")
+    resumed = run("grpo", wide, cut, resume=True, **told)
+    assert all(torch.equal(t, weights(resumed)[n]) for n, t in weights(whole).items())
+
+
 def test_the_same_seed_gives_the_same_run_and_another_another(folder, tmp_path):
     one, two, other = (
         run("grpo", folder, tmp_path / str(k), seed=seed) for k, seed in enumerate((0, 0, 1))
