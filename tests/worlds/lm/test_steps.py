@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from logpi.core.errors import RewardError
+from logpi.worlds.lm.data import Example
 from logpi.worlds.lm.decoding import Rollout
 from logpi.worlds.lm.inputs import Completions
-from logpi.worlds.lm.steps import place_rewards, step_ends, step_texts
+from logpi.worlds.lm.rewards import Rewards
+from logpi.worlds.lm.steps import judge, place_rewards, step_ends, step_texts
 from logpi.worlds.lm.tiny import character_tokenizer
 
 TOKENIZER = character_tokenizer("12;")
@@ -64,3 +66,10 @@ def test_step_ends_are_token_positions():
 def test_a_list_of_the_wrong_length_is_refused(given, separator, says):
     with pytest.raises(RewardError, match=says):
         place_rewards([given], rollout([ONE, END, TWO, EOS]), TOKENIZER, separator=separator)
+
+
+def test_a_reward_sees_the_columns_of_the_rows_example():
+    examples = [Example("1", columns={"answer": answer}) for answer in ("1", "2")]
+    with Rewards("exact_match") as rewards:
+        scores = judge(rewards, examples, rollout([ONE, EOS], [ONE, EOS]))
+    assert scores.reward == [1.0, 0.0]

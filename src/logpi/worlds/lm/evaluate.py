@@ -11,6 +11,7 @@ from logpi.worlds.lm.data import Example, Kind, encode
 from logpi.worlds.lm.decoding import Sampling, decode
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.rewards import Rewards
+from logpi.worlds.lm.steps import judge
 
 __all__ = ["Evaluator"]
 
@@ -62,12 +63,7 @@ class Evaluator:
             )
         seed = mix(self._seed, 0xE7A1)
         rollout = decode(lm, prompts, copies=samples, sampling=sampling, seed=seed)
-        of_row = [e for e in chosen for _ in range(samples)]
-        lengths = rollout.inputs.length.tolist()
-        columns = [
-            {**e.columns, "completion_tokens": n} for e, n in zip(of_row, lengths, strict=True)
-        ]
-        scores = rewards([e.prompt for e in of_row], list(rollout.text), columns)
+        scores = judge(rewards, [e for e in chosen for _ in range(samples)], rollout)
         length = float(rollout.inputs.length.float().mean())
         return _figures(scores.reward, samples) | {"completion_tokens": length}
 

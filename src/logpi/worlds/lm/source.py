@@ -22,7 +22,7 @@ from logpi.worlds.lm.decoding import Rollout, Sampling, decode
 from logpi.worlds.lm.model import LanguageModel
 from logpi.worlds.lm.rewards import Rewards
 from logpi.worlds.lm.shuffle import Shuffle
-from logpi.worlds.lm.steps import place_rewards
+from logpi.worlds.lm.steps import judge, place_rewards
 
 __all__ = ["SampledSource"]
 
@@ -83,12 +83,7 @@ class SampledSource:
         return self._batch(rollout, judged, baseline)
 
     def _judge(self, lm: LanguageModel, rollout: Rollout, of_row: Sequence[int]) -> _Judged:
-        examples = [self._examples[i] for i in of_row]
-        lengths = rollout.inputs.length.tolist()
-        columns = [
-            {**e.columns, "completion_tokens": n} for e, n in zip(examples, lengths, strict=True)
-        ]
-        scores = self._rewards([e.prompt for e in examples], list(rollout.text), columns)
+        scores = judge(self._rewards, [self._examples[i] for i in of_row], rollout)
         reward, scored, missing = place_rewards(
             scores.reward, rollout, lm.tokenizer, separator=self._step_separator
         )

@@ -9,9 +9,23 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from logpi.core.errors import RewardError
+from logpi.worlds.lm.data import Example
 from logpi.worlds.lm.decoding import Rollout
+from logpi.worlds.lm.rewards import Rewards, Scores
 
-__all__ = ["place_rewards", "step_ends", "step_texts"]
+__all__ = ["judge", "place_rewards", "step_ends", "step_texts"]
+
+
+def judge(rewards: Rewards, examples: Sequence[Example], rollout: Rollout) -> Scores:
+    """What the reward says of each completion; `examples` has the one that each row answers.
+
+    The reward may ask for an example's columns, and for `completion_tokens`.
+    """
+    lengths = rollout.inputs.length.tolist()
+    columns = [
+        {**e.columns, "completion_tokens": n} for e, n in zip(examples, lengths, strict=True)
+    ]
+    return rewards([e.prompt for e in examples], list(rollout.text), columns)
 
 
 def step_texts(text: str, separator: str) -> list[str]:
