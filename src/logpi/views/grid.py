@@ -1,0 +1,226 @@
+"""Values and policies of a grid: as text in the terminal, as a picture, and as a film."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy import ndarray
+from rich.table import Table
+from rich.text import Text
+
+from logpi.core.errors import ConfigError
+from logpi.views.text import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Grid", "animate", "arrows", "cells", "draw", "picture"]
+
+_ARROWS = {
+    (-1, 0): "↑",
+    (1, 0): "↓",
+    (0, 1): "→",
+    (0, -1): "←",
+    (0, 0): "○",
+    (-1, 1): "↗",
+    (1, 1): "↘",
+    (1, -1): "↙",
+    (-1, -1): "↖",
+}
+_MARKS = {
+    "forbidden": "#e8b26a",
+    "cliff": "#6b6f76",
+    "hole": "#6b6f76",
+    "wall": "#30343a",
+    "target": "#58b7a8",
+    "goal": "#58b7a8",
+    "start": "#9fb8e0",
+}
+_LARGEST = 60  # rows or columns that a terminal, and a number in a cell, still have room for
+
+
+class Grid(Protocol):
+    """Where states lie and what actions do: `logpi.mdp.Layout` is one."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the grid."""
+        ...
+
+    @property
+    def columns(self) -> int:
+        """Columns of the grid; state s lies in cell divmod(s, columns)."""
+        ...
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The actions' names."""
+        ...
+
+    @property
+    def moves(self) -> tuple[tuple[int, int], ...]:
+        """Each action's step, as (row, column)."""
+        ...
+
+    @property
+    def marks(self) -> Mapping[str, tuple[int, ...]]:
+        """Kinds of cells, to state numbers."""
+        ...
+
+
+def arrows(policy: ndarray, grid: Grid) -> list[str]:
+    """A sign for each state: every action that is as likely as the likeliest, none if it is over.
+
+    `policy` is [S] actions, −1 where none is taken, or [S, A] probabilities.
+
+    >>> from types import SimpleNamespace as Namespace
+    >>> arrows(np.array([0, -1]), Namespace(moves=((0, 1), (1, 0)), actions=("right", "down")))
+    ['→', '']
+    """
+    signs = [_ARROWS.get(move, "?") for move in grid.moves]
+    signs = signs or [name[:1] for name in grid.actions] or [str(a) for a in range(10)]
+    if policy.ndim == 1:
+        return [signs[a] if a >= 0 else "" for a in policy]
+    best = (policy > 0) & (policy >= policy.max(1, keepdims=True) - 1e-9)
+    return ["".join(signs[a] for a in np.flatnonzero(row)) for row in best]
+
+
+def cells(value: ndarray, policy: ndarray, grid: Grid) -> Table:
+    """The grid as a table: value and arrow in each cell, coloured by what kind of cell it is.
+
+    Raises `ConfigError` where it is too large for a terminal.
+    """
+    if max(grid.rows, grid.columns) > _LARGEST:
+        raise ConfigError(
+            f"a grid of {grid.rows} × {grid.columns} cells is too large for the terminal. "
+            "Say `--plot FILE.png`."
+        )
+    kind = {s: name for name, states in grid.marks.items() for s in states}
+    signs = arrows(policy, grid)
+    table = Table(show_header=False, show_lines=True, padding=(0, 1))
+    for _ in range(grid.columns):
+        table.add_column(justify="center")
+    for row in range(grid.rows):
+        line: list[Text] = []
+        for s in range(row * grid.columns, (row + 1) * grid.columns):
+            style = f"on {_MARKS[kind[s]]} black" if kind.get(s) in _MARKS else ""
+            line.append(Text(f"{number(float(value[s]))}\n{signs[s] or '·'}", style=style))
+        table.add_row(*line)
+    return table
+
+
+def picture(value: ndarray, policy: ndarray, grid: Grid, path: str | Path, *, title: str) -> Path:
+    """The path, where a picture of values (colour, number) and policy (arrows) now is."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only what draws pays for it
+
+    figure = Figure(figsize=_size(grid), layout="constrained")
+    draw(figure.subplots(), value, policy, grid, title=title)
+    figure.savefig(path, dpi=144)
+    return Path(path)
+
+
+def draw(
+    axes: Axes,
+    value: ndarray,
+    policy: ndarray,
+    grid: Grid,
+    *,
+    title: str,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """Nothing; the axes show the grid. `limits` fix the colours, for pictures to be compared."""
+    cut = value[: grid.rows * grid.columns].reshape(grid.rows, grid.columns)
+    low, high = limits or (float(cut.min()), float(cut.max()))
+    axes.imshow(cut, cmap="Blues", vmin=low - 0.15 * (high - low), vmax=high + 0.35 * (high - low))
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    small = max(grid.rows, grid.columns) <= 14
+    _draw_marks(axes, grid)
+    _draw_policy(axes, policy, grid, small=small)
+    if small:
+        for s, v in enumerate(cut.ravel()):
+            row, column = divmod(s, grid.columns)
+            axes.text(column, row - 0.3, number(float(v)), ha="center", va="center", fontsize=7)
+
+
+def animate(
+    frames: Sequence[tuple[ndarray, ndarray]], grid: Grid, path: str | Path, *, title: str
+) -> Path:
+    """The path of a film, .gif or .mp4, of (value, policy) after each iteration.
+
+    Raises `ConfigError` for another suffix, where there is nothing to show, and for .mp4 where
+    ffmpeg is not installed.
+    """
+    from matplotlib import animation  # noqa: PLC0415 - only what draws pays for it
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    writer = _writer(Path(path), animation)
+    if not frames:
+        raise ConfigError("there are no iterations to animate: the method kept no history.")
+    figure = Figure(figsize=_size(grid), layout="constrained")
+    axes = figure.subplots()
+    every = np.concatenate([value for value, _ in frames])
+    limits = (float(every.min()), float(every.max()))
+
+    def show(k: int) -> list[Any]:
+        axes.clear()
+        value, policy = frames[k]
+        draw(axes, value, policy, grid, title=f"{title}, iteration {k}", limits=limits)
+        return []
+
+    film = animation.FuncAnimation(figure, show, frames=len(frames), interval=400)
+    film.save(str(path), writer=writer, dpi=110)
+    return Path(path)
+
+
+def _writer(path: Path, animation: Any) -> Any:
+    if path.suffix == ".gif":
+        return animation.PillowWriter(fps=2.5)
+    if path.suffix != ".mp4":
+        raise ConfigError(f"`{path}` must end in .gif or .mp4: these are the films we can write.")
+    if not animation.FFMpegWriter.isAvailable():
+        raise ConfigError(
+            f"`{path}` needs ffmpeg, which is not installed. Name a .gif, which needs nothing."
+        )
+    return animation.FFMpegWriter(fps=2.5)
+
+
+def _size(grid: Grid) -> tuple[float, float]:
+    cell = min(0.9, 9 / max(grid.rows, grid.columns))
+    return max(2.4, cell * grid.columns + 0.2), max(1.8, cell * grid.rows + 0.5)
+
+
+def _draw_marks(axes: Axes, grid: Grid) -> None:
+    from matplotlib.patches import Rectangle  # noqa: PLC0415 - only what draws pays for it
+
+    for name, states in grid.marks.items():
+        colour = _MARKS.get(name)
+        for s in states if colour else ():
+            row, column = divmod(s, grid.columns)
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=0.55, zorder=1)
+            )
+
+
+def _draw_policy(axes: Axes, policy: ndarray, grid: Grid, *, small: bool) -> None:
+    if not grid.moves:
+        return
+    table = policy
+    if policy.ndim == 1:
+        table = np.where(policy[:, None] >= 0, np.eye(len(grid.moves))[policy], 0.0)
+    size = 0.32 if small else 0.4
+    for a, (down, right) in enumerate(grid.moves):
+        s = np.flatnonzero(table[: grid.rows * grid.columns, a] > 0.01)
+        row, column, p = s // grid.columns, s % grid.columns, table[s, a]
+        low = row + (0.12 if small else 0.0)
+        if (down, right) == (0, 0):
+            axes.scatter(column, low, s=60 * p * size, facecolors="none", edgecolors="#20242a")
+        else:
+            axes.quiver(
+                column, low, right * p * size, -down * p * size, angles="uv", scale=1,
+                scale_units="x", width=0.006, color="#20242a", zorder=3,
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Finite MDPs: models, planning, learning, and the exact policy gradient."""

@@ -1,0 +1,310 @@
+"""Policy iteration for models that sweeps alone solve slowly: self-loops eliminated, flow followed.
+
+Each round sweeps a few times over all actions, which improves the policy and moves its borders, and
+then evaluates the policy: Newton's step e = (I − γP_π)⁻¹ (T v − v), solved by `flow.cycle`. Where
+few states have anything to say at first (a goal), the first policy comes from one sweep that begins
+there. Whatever the rounds do, the bound comes from one backup at the end.
+"""
+
+# pyright: reportMissingParameterType=false
+# numba infers the types of compiled functions from their first call.
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from logpi.worlds.mdp.model import FiniteMDP
+from logpi.worlds.mdp.planning.certify import Run, run_of
+from logpi.worlds.mdp.planning.flow import Chain, Level, cycle, levels_of
+from logpi.worlds.mdp.planning.kernels import greedy_sweep, jit
+from logpi.worlds.mdp.planning.modified import try_modified
+from logpi.worlds.mdp.planning.ordering import backward_order, flow_order
+from logpi.worlds.mdp.solution import Solution
+
+__all__ = ["eliminate", "flow_policy_iteration", "try_flow"]
+
+IMPROVE = 10
+"""Sweeps over all actions in a round; fewer as soon as hardly an action changes."""
+
+CYCLES = 4
+"""Cycles in a round, twice as many where hardly an action changes: `SHARP` ends them before."""
+
+SHARP = 0.02
+"""A policy is evaluated until the change of a sweep is this part of the residual."""
+
+STALE = 0.005
+"""The part of the states that may change their actions before pieces are cut anew."""
+
+FEW = 0.01
+"""The part of the states that counts as few, where the first sweep changes little but theirs."""
+
+ALWAYS_FEW = 10
+"""So many states are few in any model."""
+
+VISITS = 12
+"""Sweeps that estimate the visits; doubled, up to 100, where the cycles converge slowly."""
+
+
+def flow_policy_iteration(
+    m: FiniteMDP, *, tolerance: float = 1e-6, relative: bool = False
+) -> Solution:
+    """The optimal value, by policy iteration whose policies are evaluated along their flow.
+
+    π greedy for v,   v ← v + (I − γP_π)⁻¹ (T v − v)          Puterman & Brumelle 1979
+
+    Raises `ConfigError` where rounding hides the tolerance, or for discount 1.
+
+    >>> from logpi.worlds.mdp.zoo import make
+    >>> flow_policy_iteration(make("two_state", discount=0.9)).value
+    array([10., 10.])
+    """
+    return try_flow(run_of(m, tolerance=tolerance, relative=relative))
+
+
+def try_flow(run: Run, *, method: str = "") -> Solution:
+    """The solution, from the v that the run has come to; see `flow_policy_iteration`.
+
+    >>> from logpi.worlds.mdp.zoo import make
+    >>> run = run_of(make("slip_grid", rows=9, cols=9, discount=0.999), tolerance=1e-6)
+    >>> try_flow(run).bound < 1e-6
+    True
+    """
+    method = method or "policy iteration along the flow"
+    sweeps, newton = _begin(run), _Newton(run)
+    for _ in range(200):
+        found, moved = _improve(run, sweeps, newton.noise, method)
+        if found is not None:
+            return found
+        if not newton.step(moved):
+            break
+        sweeps = IMPROVE
+    found = try_modified(run, limit=math.inf, method=f"{method}, then modified policy iteration")
+    assert isinstance(found, Solution)
+    return found
+
+
+def _improve(run: Run, sweeps: int, slack: float, method: str) -> tuple[Solution | None, int]:
+    """Sweeps over all actions: the solution where that is enough, and the actions that changed.
+
+    Leaves the policy greedy for v, and T v in `out`.
+    """
+    changed = 0
+    for k in range(sweeps):
+        low, high, moved = greedy_sweep(run.rows, run.v, run.out, run.policy, slack)
+        run.sweeps += 1
+        changed += moved
+        if run.error(low, high) <= 0.9 * run.aim(run.size(low, high)):
+            run.swap()
+            found = run.conclude(method)
+            if found is not None:
+                return found, 0
+        elif k < sweeps - 1 and moved > 1e-4 * len(run.v):
+            run.swap()
+        else:
+            break
+    return None, int(changed)
+
+
+@dataclass(slots=True)
+class _Newton:
+    """Evaluates policies: the chain and its levels are kept while the policy changes little."""
+
+    run: Run
+    chain: Chain = field(init=False)
+    b: Float[ndarray, " S"] = field(init=False)
+    order: Int[ndarray, " S"] = field(init=False)
+    levels: list[Level] = field(default_factory=list[Level])
+    visits: int = VISITS
+    changed: float = math.inf  # actions that differ from those that the levels were made for
+    failed: int = 0
+    noise: float = 0.0  # differences between actions that the last evaluation leaves uncertain
+
+    def __post_init__(self) -> None:
+        """Room for the chain of any policy."""
+        rows = self.run.rows
+        states, actions = rows.reward.shape
+        longest = np.diff(rows.indptr).reshape(states, actions).max(1)
+        room = int(longest.sum())
+        # A weight's relative error matters where rows sum to 1 − 1e-7; speed and memory elsewhere.
+        dtype = np.float32 if rows.discount < 1 - 1e-5 else np.float64
+        index = np.int32 if room < 2**31 else np.int64
+        self.chain = Chain(
+            np.empty(states + 1, dtype=index),
+            np.empty(room, dtype=np.uint32),
+            np.empty(room, dtype=dtype),
+        )
+        self.b = np.empty(states)
+
+    def step(self, moved: int) -> bool:
+        """v ← v + (I − γP_π)⁻¹ (T v − v), about; False where that has failed too often.
+
+        `run.out` holds T v. A step that leaves a larger residual is not taken.
+        """
+        run = self.run
+        self.changed += moved
+        anew = self.changed > STALE * len(run.v)
+        if anew:
+            self.levels.clear()
+            self.order = flow_order(run.rows, run.policy)
+        np.subtract(run.out, run.v, out=run.out)
+        residual = eliminate(run.rows, run.policy, self.order, run.out, into=(self.chain, self.b))
+        if anew:
+            self.levels = levels_of(self.chain, self.b, run.out, visits=self.visits)
+            self.changed = 0.0
+        self.levels[0].b, self.levels[0].x = self.b, run.out
+        left = self._cycles(residual, CYCLES if moved > 1e-3 * len(run.v) else 2 * CYCLES)
+        if left <= residual:
+            _add(run.v, self.order, run.out)
+            self.noise = 0.0
+            self.failed = 0
+        else:
+            self.failed += 1
+        return self.failed < 4
+
+    def _cycles(self, residual: float, most: int) -> float:
+        """The change of the last sweep, after cycles until it is small or hardly shrinks."""
+        left = residual
+        for k in range(5 * most):
+            before, left = left, cycle(self.levels, first=k == 0)
+            self.run.sweeps += self._work()
+            if left <= SHARP * residual or (k >= most and left <= residual):
+                break
+            if k and not left <= 0.5 * before:
+                self.visits = min(2 * self.visits, 100)
+                self.changed = math.inf
+                if not left <= before:
+                    break
+        return left
+
+    def _work(self) -> float:
+        """The transitions that a cycle reads, over those of the model."""
+        read = sum(5 * 2**k * len(level.chain.weight) for k, level in enumerate(self.levels[1:], 1))
+        return (read + 5 * int(self.chain.indptr[-1])) / len(self.run.rows.data)
+
+
+def eliminate(rows, policy, order, change, *, into: tuple[Chain, ndarray]) -> float:  # pyright: ignore[reportMissingParameterType]
+    """The largest |b|; writes the policy's chain and b, numbered by `order`, without self-loops.
+
+    (v' − v)(s) (1 − γp(s|s)) = (T v − v)(s) + γ Σ_{s'≠s} p(s'|s) (v' − v)(s')
+
+    divided by 1 − γp(s|s), which is where waiting in a state goes: Puterman 1994, sec. 6.3.3's
+    Jacobi splitting. `change` is T v − v.
+    """
+    position = np.empty(len(order), dtype=np.uint32)
+    return _eliminate(rows, policy, (order, position), change, into)
+
+
+@jit
+def _eliminate(rows, policy, numbering, change, out):
+    order, position = numbering
+    (indptr, indices, weight), b = out
+    for i in range(len(order)):
+        position[order[i]] = i
+    used, largest = 0, 0.0
+    for i in range(len(order)):
+        s = np.int64(order[i])
+        indptr[i] = used
+        b[i] = 0.0
+        if policy[s] >= 0:
+            row = s * rows.reward.shape[1] + policy[s]
+            begin, end = rows.indptr[row], rows.indptr[row + 1]
+            stays = 0.0
+            for z in range(begin, end):
+                if np.int64(rows.indices[z]) == s:
+                    stays += rows.data[z]
+            factor = 1 / (1 - rows.discount * stays)
+            b[i] = change[s] * factor
+            for z in range(begin, end):
+                if np.int64(rows.indices[z]) != s:
+                    indices[used] = position[rows.indices[z]]
+                    weight[used] = rows.discount * factor * rows.data[z]
+                    used += 1
+        largest = max(largest, abs(b[i]))
+    indptr[len(order)] = used
+    return largest
+
+
+@jit
+def _add(v, order, x):
+    for i in range(len(order)):
+        v[order[i]] += x[i]
+
+
+def _begin(run: Run) -> int:
+    """The sweeps of the first round, after a first v: from the sources, where they are few.
+
+    Sources are the terminal states, and those that change most in a sweep from a constant v.
+    """
+    low = _start_low(run.rows, run.out)
+    kept = run.v.copy()
+    run.swap()
+    greedy_sweep(run.rows, run.v, run.out, run.policy, 0.0)
+    run.sweeps += 1
+    change = np.abs(run.out - run.v)
+    sources = np.flatnonzero(change > change.max() / 2)
+    if len(sources) > max(ALWAYS_FEW, FEW * len(change)):
+        run.v[:] = kept
+        return IMPROVE
+    ends = np.flatnonzero(run.policy < 0)
+    order = backward_order(run.rows, np.concatenate([ends, sources]))
+    _first_pass(run.rows, order, run.v, run.policy, low)
+    run.sweeps += 1
+    return 1
+
+
+@jit
+def _start_low(rows, v):
+    """The least value of the policy that maximises r(s, a), or below; written into v, 0 at ends."""
+    least = np.inf
+    ends = False
+    for s in range(len(v)):
+        best = -np.inf
+        for a in range(rows.reward.shape[1]):
+            best = max(best, np.float64(rows.reward[s, a]))
+        if best > -np.inf:
+            least = min(least, best)
+        else:
+            ends = True
+    least = min(least, 0.0) if ends else least
+    low = least / (1 - rows.discount) if least < np.inf else 0.0
+    for s in range(len(v)):
+        v[s] = 0.0
+        for a in range(rows.reward.shape[1]):
+            if rows.reward[s, a] > -np.inf:
+                v[s] = low
+    return low
+
+
+@jit
+def _first_pass(rows, order, v, policy, low):
+    """One sweep in the given order, in which successors that come later count as staying.
+
+    What leads to no earlier state is not considered: v keeps `low` where nothing else is left.
+    """
+    done = np.zeros(len(order), dtype=np.bool_)
+    for k in range(len(order)):
+        s = np.int64(order[k])
+        best, choice, alive = -np.inf, -1, False
+        for a in range(rows.reward.shape[1]):
+            if rows.reward[s, a] > -np.inf:
+                alive = True
+                total, earlier = 0.0, 0.0
+                row = s * rows.reward.shape[1] + a
+                for z in range(rows.indptr[row], rows.indptr[row + 1]):
+                    if done[rows.indices[z]]:
+                        earlier += rows.data[z]
+                        total += rows.data[z] * v[rows.indices[z]]
+                if earlier > 0:
+                    total = rows.reward[s, a] + rows.discount * total
+                    q = total / (1 - rows.discount * (1 - earlier))
+                    if q > best:
+                        best, choice = q, a
+        if alive:
+            v[s] = best if choice >= 0 else low
+        policy[s] = choice
+        done[s] = True

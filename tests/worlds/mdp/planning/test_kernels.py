@@ -1,0 +1,84 @@
+"""The compiled sweeps against NumPy."""
+
+import numpy as np
+from hypothesis import given, settings
+
+from logpi.worlds.mdp import zoo
+from logpi.worlds.mdp.planning.bellman import backup, best_actions
+from logpi.worlds.mdp.planning.kernels import (
+    backup_into,
+    chosen_of,
+    improve,
+    policy_sweep,
+    rows_of,
+    sweep,
+)
+
+from .fast_cases import random_model, seeds
+
+
+def case(seed):
+    m = random_model(seed)
+    v = np.where(m.terminal, 0, np.random.default_rng(seed).normal(size=m.states))
+    return m, v, backup(m, v)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_sweep_is_bellmans_operator(seed):
+    m, v, q = case(seed)
+    out = np.empty(m.states)
+    low, high = sweep(rows_of(m), v, out)
+    assert np.allclose(out, np.where(m.terminal, 0, q.max(1)), rtol=0, atol=1e-12)
+    assert (low, high) == ((out - v).min(), (out - v).max())
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_backup_into_writes_everything(seed):
+    m, v, q = case(seed)
+    got, out, policy = np.empty_like(q), np.empty(m.states), np.empty(m.states, dtype=np.int32)
+    low, high, terms, largest = backup_into(rows_of(m), v, got, out, policy)
+    assert np.allclose(got[m.allowed], q[m.allowed], rtol=0, atol=1e-12)
+    assert np.isneginf(got[~m.allowed]).all()
+    assert np.array_equal(policy, best_actions(got))
+    sums = m.transitions.sum(1)[m.allowed.ravel()]
+    assert np.isclose(low, min(1, sums.min(initial=1)), rtol=0, atol=1e-15)
+    assert np.isclose(high, max(1, sums.max(initial=1)), rtol=0, atol=1e-15)
+    assert terms == np.diff(m.transitions.indptr).max()
+    assert largest == np.abs(m.reward[m.allowed]).max(initial=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_a_lazy_improvement_misses_nothing(seed):
+    m, v, _ = case(seed)
+    rows, rng = rows_of(m), np.random.default_rng(seed)
+    chosen, out = chosen_of(rows), np.empty(m.states)
+    policy, lead = np.full(m.states, -1, dtype=np.int32), np.full(m.states, -1, dtype=np.float32)
+    drift, skipped = 0.0, 0
+    for _ in range(6):
+        low, high, _, whole = improve(rows, chosen, v, out, (policy, lead, drift))
+        expected = backup(m, v)
+        assert np.allclose(out, np.where(m.terminal, 0, expected.max(1)), rtol=0, atol=1e-12)
+        assert np.array_equal(policy, best_actions(expected))
+        assert (low, high) == ((out - v).min(), (out - v).max())
+        skipped += m.states - whole
+        step = np.where(m.terminal, 0, rng.normal(size=m.states) * 0.05)
+        v = v + step
+        drift = m.discount * (step.max() - step.min())
+    again = np.empty(m.states)
+    policy_sweep(chosen, v - step, again)
+    assert np.allclose(again, out, rtol=0, atol=1e-12)
+    if m.actions == 1:
+        assert skipped == 5 * m.states
+
+
+def test_leads_spare_looks():
+    m = zoo.garnet(20, discount=0.5)
+    rows, v = rows_of(m), np.zeros(m.states)
+    chosen, out = chosen_of(rows), np.empty(m.states)
+    choice = (np.full(m.states, -1, dtype=np.int32), np.full(m.states, -1, dtype=np.float32))
+    assert improve(rows, chosen, v, out, (*choice, 0.0))[3] == m.states
+    assert improve(rows, chosen, v, out, (*choice, 0.0))[3] == 0
+    assert improve(rows, chosen, v, out, (*choice, 1e9))[3] > 0
