@@ -1,0 +1,1 @@
+"""Gymnasium's environments: a row is one environment's stream, or one of its episodes."""

@@ -1,0 +1,223 @@
+"""Critics of this world: V of observations, and Q of discrete actions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from torch import Tensor, nn
+
+from logpi.core.errors import ConfigError
+from logpi.worlds.gym.closed import Perceptron, add_gradients, qualifies, squared_error
+from logpi.worlds.gym.nets import MLP, net_of
+from logpi.worlds.gym.normalise import Normaliser, Reading
+from logpi.worlds.gym.spaces import Actions
+from logpi.worlds.gym.steps import Steps
+
+__all__ = ["QNet", "ValueNet"]
+
+_FLOATS_A_PIECE = 2**24  # observations of a piece: more would fill the memory with images
+
+
+class _HasDistribution(Protocol):
+    actions: Actions
+
+    def distribution(self, inputs: Steps) -> Tensor:
+        """log π of every decision's actions."""
+        ...
+
+
+class ValueNet(nn.Module):
+    """V(s): one number of an observation. Options are those of `GymPolicy`.
+
+    Give it the policy's normaliser: what is normalised is then the same, and the statistics are
+    kept once.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        image: bool = False,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "tanh",
+        net: str | nn.Module = "auto",
+        normaliser: Normaliser | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.reading = Reading(shape, image=image, normaliser=normaliser, dtype=dtype)
+        how = {"hidden": hidden, "activation": activation, "seed": seed}
+        self.net = net_of(net, shape, 1, image=image, **how).to(dtype)
+        self.known: Perceptron | None = None  # the net in closed form, once it was found
+
+    @torch.no_grad()
+    def values(self, inputs: Steps) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
+        """V(s_t) and V(s_{t+1}), without gradient; the second of what truly followed."""
+        here = _numbers(self, inputs.observation)[..., 0]
+        after = torch.empty_like(here)
+        after[:, :-1] = here[:, 1:]
+        new = _not_shown_next(inputs)
+        if new.any():
+            after[new] = _numbers(self, inputs.final[new][:, None])[:, 0, 0]
+        return here, after
+
+    def loss(
+        self, inputs: Steps, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
+    ) -> Float[Tensor, ""]:
+        """Σ weight (V(s_t) − target)², its gradient added to the net's."""
+        return _loss(self, inputs, target, weight, output=None)
+
+
+class QNet(nn.Module):
+    """Q(s, a) of every action of a Discrete space; V(s) is its mean under the policy as it is.
+
+    Raises `ConfigError` for a policy of other actions.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        policy: _HasDistribution,
+        *,
+        image: bool = False,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "tanh",
+        net: str | nn.Module = "auto",
+        normaliser: Normaliser | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if policy.actions.kind != "discrete":
+            raise ConfigError(
+                "a critic of actions gives one number an action of a Discrete space, but these are "
+                f"{policy.actions.kind}. Take a recipe with a critic of states, such as a2c."
+            )
+        self._policy = (policy,)  # in a tuple, it is no part of this module
+        self.reading = Reading(shape, image=image, normaliser=normaliser, dtype=dtype)
+        how = {"hidden": hidden, "activation": activation, "seed": seed}
+        self.net = net_of(net, shape, policy.actions.sizes[0], image=image, **how).to(dtype)
+        self.known: Perceptron | None = None  # the net in closed form, once it was found
+
+    @torch.no_grad()
+    def values(self, inputs: Steps) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
+        """Q(s_t, a_t), and V(s_{t+1}) = Σ_a π(a|s_{t+1}) Q(s_{t+1}, a), without gradient.
+
+        Where no decision follows in the row, nobody says which actions its last observation would
+        have allowed: there all count.
+        """
+        here = _numbers(self, inputs.observation)
+        value = (self._probabilities(inputs) * here).sum(-1)
+        after = torch.empty_like(value)
+        after[:, :-1] = value[:, 1:]
+        new = _not_shown_next(inputs)
+        if new.any():
+            last = inputs.final[new][:, None]
+            shown = Steps(last, inputs.action[new][:, None], None, last)
+            after[new] = (self._probabilities(shown) * _numbers(self, last)).sum(-1)[:, 0]
+        return here.gather(-1, inputs.action.unsqueeze(-1)).squeeze(-1), after
+
+    def loss(
+        self, inputs: Steps, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
+    ) -> Float[Tensor, ""]:
+        """Σ weight (Q(s_t, a_t) − target)², its gradient added to the net's."""
+        return _loss(self, inputs, target, weight, output=inputs.action)
+
+    def named_parameters(
+        self, *args: object, **kwargs: object
+    ) -> Iterator[tuple[str, nn.Parameter]]:  # type: ignore[override] # its options are not asked for
+        """The net's alone."""
+        return ((f"net.{name}", p) for name, p in self.net.named_parameters())
+
+    def _probabilities(self, inputs: Steps) -> Tensor:
+        return self._policy[0].distribution(inputs).exp().to(inputs.observation.device)
+
+
+def _not_shown_next(inputs: Steps) -> Bool[Tensor, "n t"]:
+    """Where what followed is not the row's next observation: at its end, and where one was reset.
+
+    Elsewhere the value of what followed is known already, which halves the work.
+    """
+    observation, final = inputs.observation, inputs.final
+    new = torch.ones(observation.shape[:2], dtype=torch.bool, device=observation.device)
+    new[:, :-1] = (observation[:, 1:] != final[:, :-1]).flatten(2).any(2)
+    return new
+
+
+def _numbers(critic: ValueNet | QNet, observation: Tensor) -> Float[Tensor, "n t o"]:
+    """What the net gives of observations [n, t, *shape]."""
+    flat = observation.flatten(0, 1)
+    known = _closed(critic, observation)
+    if known is not None:
+        out = torch.from_numpy(known.forward(_rows(critic, flat))[0].T)
+    else:
+        out = torch.cat([critic.net(critic.reading(piece)) for piece in flat.split(_piece(flat))])
+    return out.to(observation.device).unflatten(0, observation.shape[:2])
+
+
+def _loss(
+    critic: ValueNet | QNet,
+    inputs: Steps,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    output: Tensor | None,
+) -> Tensor:
+    # A mini-batch of the loop is a weight of 0 elsewhere: nothing is computed there.
+    n, t = weight.shape
+    at = weight.reshape(-1).nonzero()[:, 0]
+    if not len(at):
+        return weight.new_zeros(())
+    x = inputs.observation.reshape(n * t, *inputs.observation.shape[2:])[at]
+    wanted, share = target.reshape(-1)[at], weight.reshape(-1)[at]
+    chosen = None if output is None else output.reshape(-1)[at]
+    known = _closed(critic, x)
+    if known is None:
+        return _autograd_loss(critic, x, wanted, share, output=chosen)
+    read = _rows(critic, x)
+    given = (g.numpy().astype(read.dtype, copy=False) for g in (wanted, share))
+    place = None if chosen is None else chosen.numpy()
+    value, found = squared_error(known, read, *given, output=place)
+    add_gradients(known.parameters, found)
+    return torch.tensor(value, dtype=target.dtype)
+
+
+def _autograd_loss(
+    critic: ValueNet | QNet, x: Tensor, target: Tensor, weight: Tensor, *, output: Tensor | None
+) -> Tensor:
+    total, size = weight.new_zeros(()), _piece(x)
+    chosen = torch.zeros(len(x), dtype=torch.long) if output is None else output
+    for i in range(0, len(x), size):
+        out = critic.net(critic.reading(x[i : i + size]))
+        wanted, share, place = (
+            g[i : i + size].to(out.device) for g in (target.to(out.dtype), weight, chosen)
+        )
+        v = out.gather(1, place[:, None])[:, 0]
+        part = (share * (v - wanted).square()).sum()
+        part.backward()
+        total = total + part.detach().to(total)
+    return total
+
+
+def _rows(critic: ValueNet | QNet, x: Tensor) -> Float[ndarray, "k i"]:
+    read = critic.reading.of_array(x.numpy())
+    return read.reshape(len(x), math.prod(x.shape[1:]))
+
+
+def _piece(x: Tensor) -> int:
+    return max(1, _FLOATS_A_PIECE // max(1, math.prod(x.shape[1:])))
+
+
+def _closed(critic: ValueNet | QNet, x: Tensor) -> Perceptron | None:
+    """What does this critic in closed form, where it can be done; found once and kept."""
+    net, known = critic.net, critic.known
+    if known is None or not known.serves(net):
+        known = Perceptron(net) if isinstance(net, MLP) and qualifies(net) else None
+        critic.known = known
+    return known if x.is_cpu else None

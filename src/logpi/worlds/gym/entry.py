@@ -1,0 +1,218 @@
+"""Environments that are many by themselves: Gymnasium's vector environments, as they are."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import concatenate, create_empty_array
+from numpy import ndarray
+
+from logpi.core.errors import ConfigError, EnvironmentFailure
+from logpi.core.seeds import mix
+from logpi.worlds.gym.recorded import failure, packed, unpacked
+from logpi.worlds.gym.snapshot import put_back, snapshot
+from logpi.worlds.gym.spaces import actions_of, mask_row, observations_of
+from logpi.worlds.gym.vector import Moved, Plan, ready_actions
+
+__all__ = ["Entry"]
+
+
+class Entry:
+    """A Gymnasium `VectorEnv`, which decides itself how episodes follow one another.
+
+    One that resets in the next step has idle steps. Its state is what its attributes hold; one
+    that is not `stored` begins new episodes when a run is resumed. Raises `ConfigError` where the
+    environment does not say how it resets.
+    """
+
+    def __init__(self, env: Any, seed: int, *, stored: bool = True) -> None:
+        """Wrap the environment."""
+        self._env, self._run_seed, self._stored = env, seed, stored
+        self.num: int = env.num_envs
+        self.observations = observations_of(env.single_observation_space)
+        self.actions = actions_of(env.single_action_space)
+        self._autoreset = _autoreset_of(env)
+        self._seed = self._steps = 0
+        self._ended = np.zeros(self.num, dtype=np.bool_)
+        self._left: ndarray | None = None  # [n] episodes of the plan that are not over
+        self._now: tuple[ndarray, ndarray | None] | None = None
+
+    def reset(self, plan: Plan | None = None) -> tuple[ndarray, ndarray | None]:
+        """First observations, and masks of the first action.
+
+        A plan only says how many episodes each plays: raises `ConfigError` where it gives one seed
+        to several, because such an environment has one seed for all.
+        """
+        seeds = [seed for x in plan or () for seed in x]
+        if len(seeds) != len(set(seeds)):
+            raise ConfigError(
+                "episodes that share a reset seed need environments that are reset one by one. "
+                "Take mode=sync or mode=async."
+            )
+        self._left = None if plan is None else np.array([len(x) for x in plan])
+        return self._reset(mix(self._run_seed, *seeds) % 2**31)
+
+    def step(self, actions: Sequence[Any] | ndarray) -> Moved:
+        """What follows one action in each."""
+        dtype = self._env.single_action_space.dtype
+        chosen = ready_actions(actions, self.num, self.actions, dtype)
+        idle = self._ended if self._autoreset is AutoresetMode.NEXT_STEP else self._none()
+        if self._left is not None:
+            idle = idle | (self._left <= 0)
+        self._steps += 1
+        try:
+            observation, reward, terminated, truncated, infos = self._env.step(chosen)
+        except Exception as error:
+            raise self._raised(error) from error
+        terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
+        done = terminated | truncated
+        following = final = self._flat(observation)
+        if done.any():
+            if self._autoreset is AutoresetMode.SAME_STEP:
+                final = self._finals(following, infos["final_obs"], done)
+            elif self._autoreset is AutoresetMode.DISABLED:
+                following, infos = self._begin(done, infos)
+        reward = np.where(idle, 0.0, np.asarray(reward, dtype=np.float64))
+        self._check(following, final, reward)
+        self._ended = done
+        self._now = (following, self._mask(infos, done))
+        counted = ~idle
+        if self._left is not None:
+            self._left = self._left - (done & counted)
+        ends = terminated & counted, truncated & counted
+        return Moved(following, final, reward, *ends, idle, self._now[1])
+
+    def state(self) -> dict[str, Any]:
+        """The environment's attributes, its random generators among them.
+
+        Raises `ConfigError`, naming the attribute, where one cannot be stored.
+        """
+        told: dict[str, Any] = {"seed": self._seed, "steps": self._steps}
+        if not self._stored or self._now is None:
+            return told
+        observation, mask = self._now
+        return {
+            **told,
+            "environment": snapshot(self._env),
+            "ended": self._ended.tolist(),
+            "observation": packed(observation),
+            "mask": None if mask is None else packed(mask),
+        }
+
+    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
+        """Observations and masks at that place; new episodes where the state was not stored."""
+        if "environment" not in state:
+            warnings.warn(
+                "these environments cannot be brought back to where they were. They begin new "
+                "episodes, and the run is not what it would have been without the stop.",
+                stacklevel=2,
+            )
+            return self._reset(mix(self._run_seed, int(state["steps"])) % 2**31)
+        if len(state["ended"]) != self.num:
+            raise ConfigError(
+                f"the checkpoint has {len(state['ended'])} environments, and this run {self.num}. "
+                f"Resume with num_envs={len(state['ended'])}."
+            )
+        self._reset(int(state["seed"]))  # makes what only a reset makes
+        put_back(self._env, state["environment"])
+        self._steps = int(state["steps"])
+        self._ended = np.array(state["ended"], dtype=np.bool_)
+        mask = None if state["mask"] is None else unpacked(state["mask"])
+        self._now = (unpacked(state["observation"]), mask)
+        return self._now
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _reset(self, seed: int) -> tuple[ndarray, ndarray | None]:
+        self._seed, self._steps, self._ended = seed, 0, self._none()
+        try:
+            observation, infos = self._env.reset(seed=seed)
+        except Exception as error:
+            raise self._raised(error) from error
+        seen = self._flat(observation)
+        self._check(seen, seen, np.zeros(self.num))
+        self._now = (seen, self._mask(infos, self._ended))
+        return self._now
+
+    def _begin(self, done: ndarray, before: dict[str, Any]) -> tuple[ndarray, dict[str, Any]]:
+        """New episodes where one ended: their infos there, and elsewhere those of before."""
+        observation, infos = self._env.reset(options={"reset_mask": done.copy()})
+        if "action_mask" in before:
+            masks = np.array(before["action_mask"])
+            masks[done] = np.asarray(infos["action_mask"])[done]
+            infos = {**infos, "action_mask": masks}
+        return self._flat(observation), infos
+
+    def _none(self) -> ndarray:
+        return np.zeros(self.num, dtype=np.bool_)
+
+    def _flat(self, observation: Any) -> ndarray:
+        """A copy: the environment may write the next observation where it wrote this one."""
+        return np.array(self.observations.flatten(observation, self.num))
+
+    def _finals(self, following: ndarray, finals: Any, done: ndarray) -> ndarray:
+        """Where an episode ended, what it showed last; elsewhere what follows."""
+        out, space = following.copy(), self._env.single_observation_space
+        for i in np.flatnonzero(done):
+            one = [_entry(finals, int(i), space)]
+            batch = concatenate(space, one, create_empty_array(space, 1))
+            out[i] = self.observations.flatten(batch, 1)[0]
+        return out
+
+    def _mask(self, infos: dict[str, Any], ended: ndarray) -> ndarray | None:
+        masks = infos.get("action_mask")
+        if masks is None:
+            if self._now is not None and self._now[1] is not None and self._steps:
+                raise self._failed(0, "gave no action mask, but gave one before")
+            return None
+        rows: list[ndarray] = []
+        ignored = ended & (self._autoreset is AutoresetMode.NEXT_STEP)
+        for i in range(self.num):
+            each = tuple(m[i] for m in masks) if isinstance(masks, tuple) else masks[i]
+            row = mask_row(each, self.actions)
+            if ignored[i]:  # the next action is not read
+                row = np.ones(self.actions.choices, dtype=np.bool_)
+            if isinstance(row, str):
+                raise self._failed(i, row)
+            rows.append(row)
+        return np.array(rows)
+
+    def _check(self, following: ndarray, final: ndarray, reward: ndarray) -> None:
+        if not np.isfinite(reward).all():
+            bad = int((~np.isfinite(reward)).argmax())
+            raise self._failed(bad, f"gave the reward {reward[bad]}")
+        for seen in (following,) if final is following else (following, final):
+            if seen.dtype != np.uint8 and not np.isfinite(seen).all():
+                bad = int((~np.isfinite(seen.reshape(self.num, -1)).all(1)).argmax())
+                raise self._failed(bad, "gave an observation that is NaN or infinite")
+
+    def _raised(self, error: Exception) -> EnvironmentFailure:
+        return self._failed(f"0..{self.num - 1}", f"raised {type(error).__name__}: {error}")
+
+    def _failed(self, number: int | str, what: str) -> EnvironmentFailure:
+        return failure(number, what, seed=self._seed, step=self._steps)
+
+
+def _entry(batch: Any, i: int, space: Any) -> Any:
+    """The i-th of a batch of observations, which may be dictionaries or tuples of arrays."""
+    if isinstance(batch, dict):
+        return {key: _entry(batch[key], i, space[key]) for key in space.spaces}
+    if isinstance(batch, tuple):
+        return tuple(_entry(x, i, s) for x, s in zip(batch, space.spaces, strict=True))
+    return batch[i]
+
+
+def _autoreset_of(env: Any) -> AutoresetMode:
+    mode = env.metadata.get("autoreset_mode")
+    if isinstance(mode, AutoresetMode):
+        return mode
+    raise ConfigError(
+        f"{type(env).__name__} does not say in metadata['autoreset_mode'] when it resets (found "
+        f"{mode!r}), and so what its last observations are. Take mode=sync, or have it say so."
+    )

@@ -1,0 +1,176 @@
+"""Several environments from a name or a function, in the mode that is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import (
+    DependencyNotInstalled,
+    DeprecatedEnv,
+    Error,
+    NamespaceNotFound,
+    UnregisteredEnv,
+)
+from gymnasium.utils.env_checker import check_env
+
+from logpi.core.errors import ConfigError
+from logpi.core.nearest import did_you_mean
+from logpi.worlds.gym.entry import Entry
+from logpi.worlds.gym.envpool import make_envpool
+from logpi.worlds.gym.vector import Sync, Vector
+from logpi.worlds.gym.workers import Async
+
+__all__ = ["Mode", "findings", "make_one", "make_vector"]
+
+Mode = Literal["auto", "vector_entry_point", "sync", "async", "envpool"]
+"""How several environments are run.
+
+auto                 the environment's own vector form where Gymnasium has one that can be stored,
+                     else sync
+vector_entry_point   the environment's own vector form
+sync                 one after the other, in this process
+async                in processes of their own
+envpool              by the envpool package
+"""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def make_one(env: str | Callable[..., Any], options: Mapping[str, Any] | None = None) -> Any:
+    """One environment, of a registered id or made by a function, with these options.
+
+    Raises `ConfigError` where the id is unknown, something is not installed, or an option is wrong.
+
+    >>> make_one("CartPole-v2")
+    Traceback (most recent call last):
+        ...
+    logpi.core.errors.ConfigError: Gymnasium knows no `CartPole-v2`. Did you mean `CartPole-v1`? ...
+    """
+    with _explained(env):
+        if callable(env):
+            return env(**(options or {}))
+        return gymnasium.make(env, disable_env_checker=True, **(options or {}))
+
+
+def make_vector(
+    env: str | Callable[..., Any],
+    num_envs: int,
+    mode: Mode = "auto",
+    *,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+    timeout: float = 60.0,
+) -> Vector:
+    """`num_envs` environments of that id, or made by that function, with these options.
+
+    In mode `vector_entry_point` a function makes all of them: it is called with `num_envs` too.
+    `timeout` is the most seconds that a step may take in mode `async`; the others cannot see a
+    step that hangs. Raises `ConfigError` where the environment or its spaces cannot be had.
+
+    >>> make_vector("CartPole-v1", 2, "sync", seed=0).reset()[0].shape
+    (2, 4)
+    """
+    if num_envs < 1:
+        raise ConfigError(f"num_envs is {num_envs}, but at least one environment is needed.")
+    known = dict(options or {})
+    if mode == "envpool":
+        return Entry(make_envpool(env, num_envs, seed=seed, options=known), seed, stored=False)
+    if mode == "vector_entry_point":
+        return _entry(env, num_envs, seed=seed, options=known)
+    if mode == "auto" and isinstance(env, str):
+        try:
+            return _entry(env, num_envs, seed=seed, options=known)
+        except ConfigError:  # whatever is wrong with the name or the options, sync says too
+            pass
+    make = [lambda: make_one(env, known)] * num_envs
+    if mode == "async":
+        return Async(make, seed, timeout=timeout)
+    if mode in ("auto", "sync"):
+        return Sync(make, seed)
+    modes = ("auto", "vector_entry_point", "sync", "async", "envpool")
+    raise ConfigError(f"unknown mode `{mode}`.{did_you_mean(mode, modes)} There are {modes}.")
+
+
+def findings(env: str | Callable[..., Any], options: Mapping[str, Any] | None = None) -> list[str]:
+    """What Gymnasium's `env_checker` finds fault with, as sentences.
+
+    >>> findings("Acrobot-v1")
+    []
+    """
+    one = make_one(env, options).unwrapped
+    wrong = ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            check_env(one, skip_render_check=True)
+        except Exception as error:
+            wrong = str(error) or type(error).__name__
+    told = [_COLOUR.sub("", str(w.message)).removeprefix("WARN: ") for w in caught]
+    return list(dict.fromkeys([*told, *([wrong] if wrong else [])]))
+
+
+def _entry(
+    env: str | Callable[..., Any], num_envs: int, *, seed: int, options: Mapping[str, Any]
+) -> Entry:
+    """The environment's own vector form, once it is known that it can be stored."""
+    with _explained(env):
+        if callable(env):
+            many = env(num_envs=num_envs, **options)
+        elif _spec_of(env).vector_entry_point is None:
+            raise ConfigError(f"`{env}` has no vector form of its own. Take mode=sync.")
+        else:
+            many = gymnasium.make_vec(
+                env, num_envs, vectorization_mode="vector_entry_point", **options
+            )
+    found = Entry(many, seed)
+    try:
+        found.reset()
+        found.state()
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def _spec_of(env: str) -> EnvSpec:
+    """What is registered under an id, which may name the module that registers it."""
+    module, _, name = env.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(name)
+
+
+@contextmanager
+def _explained(env: str | Callable[..., Any]) -> Iterator[None]:
+    """Gymnasium's errors as ours, with what to do next."""
+    name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+    try:
+        yield
+    except NamespaceNotFound as error:
+        raise ConfigError(
+            f"Gymnasium knows no `{name}`: nothing has registered its namespace. Install and name "
+            f"the package that does, as in `ale_py:ALE/Pong-v5`. {error}"
+        ) from error
+    except UnregisteredEnv as error:
+        ids = list(gymnasium.registry)
+        raise ConfigError(
+            f"Gymnasium knows no `{name}`.{did_you_mean(name, ids)} {error}"
+        ) from error
+    except DeprecatedEnv as error:
+        raise ConfigError(f"`{name}` is no longer there. {error}") from error
+    except DependencyNotInstalled as error:
+        raise ConfigError(f"`{name}` needs what is not installed. {error}") from error
+    except ImportError as error:
+        raise ConfigError(
+            f"`{name}` needs what cannot be imported: {error} Install it, or the extra of "
+            "gymnasium that has it."
+        ) from error
+    except (Error, TypeError) as error:
+        raise ConfigError(f"`{name}` could not be made: {error}") from error

@@ -1,0 +1,106 @@
+"""An environment that can be brought back to where it was: reset seed, and actions since."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import MutableSequence
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from logpi.core.errors import EnvironmentFailure
+
+__all__ = ["Recorded", "digest", "failure", "packed", "unpacked"]
+
+
+class Recorded:
+    """One environment with its number; what it is asked to do is written down until it is reset.
+
+    A resumed run resets it with the same seed and takes the same actions, so no state of it is ever
+    stored. Raises `EnvironmentFailure`, naming number, seed and step, where the environment raises.
+    """
+
+    def __init__(self, env: Any, number: int, board: MutableSequence[int] | None = None) -> None:
+        """Wrap a Gymnasium environment; `board` shows (number, seed, step) to who waits for it."""
+        self.env, self.number, self._board = env, number, board
+        self.seed = 0
+        self._actions: list[Any] = []
+
+    def reset(self, seed: int) -> tuple[Any, dict[str, Any]]:
+        """The first observation of the episode that `seed` decides, and its info."""
+        self.seed, self._actions = seed, []
+        if self._board is not None:
+            self._board[:] = (self.number, seed, 0)
+        try:
+            return self.env.reset(seed=seed)
+        except Exception as error:
+            raise self.failed(f"raised {type(error).__name__}: {error}") from error
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """What follows the action, which nobody may change afterwards: it is kept."""
+        self._actions.append(action)
+        if self._board is not None:
+            self._board[:] = (self.number, self.seed, len(self._actions))
+        try:
+            return self.env.step(action)
+        except Exception as error:
+            raise self.failed(f"raised {type(error).__name__}: {error}") from error
+
+    def history(self) -> dict[str, Any]:
+        """Reset seed and actions since, as JSON holds them."""
+        return {"seed": self.seed, "actions": packed(np.array(self._actions))}
+
+    def replay(self, told: dict[str, Any]) -> tuple[Any, dict[str, Any], bool]:
+        """The observation and info that such a history leads to, and whether it got so far.
+
+        An episode that ends on the way is not the one that was recorded.
+        """
+        observation, info = self.reset(int(told["seed"]))
+        for action in unpacked(told["actions"]):
+            observation, _, terminated, truncated, info = self.step(action)
+            if terminated or truncated:
+                return observation, info, False
+        return observation, info, True
+
+    def failed(self, what: str) -> EnvironmentFailure:
+        """The error that says that this environment did that, and how to see it again."""
+        return failure(self.number, what, seed=self.seed, step=len(self._actions))
+
+
+def failure(number: int | str, what: str, *, seed: int, step: int) -> EnvironmentFailure:
+    """The error that says which environment failed, and how to see it again.
+
+    >>> print(failure(3, "gave the reward nan", seed=17, step=4))
+    environment 3 gave the reward nan at step 4 after `reset(seed=17)`. Repair the environment, ...
+    """
+    return EnvironmentFailure(
+        f"environment {number} {what} at step {step} after `reset(seed={seed})`. Repair the "
+        "environment, then go on from the last checkpoint with `logpi train --resume`."
+    )
+
+
+def packed(x: ndarray) -> dict[str, Any]:
+    """An array as JSON holds it, to the last bit.
+
+    >>> unpacked(packed(np.array([[0.1, -np.inf]]))).tolist()
+    [[0.1, -inf]]
+    """
+    raw = base64.b64encode(np.ascontiguousarray(x).tobytes()).decode()
+    return {"dtype": x.dtype.str, "shape": list(x.shape), "base64": raw}
+
+
+def unpacked(told: dict[str, Any]) -> ndarray:
+    """The array that `packed` told of."""
+    raw = np.frombuffer(base64.b64decode(told["base64"]), dtype=np.dtype(told["dtype"]))
+    return raw.reshape(told["shape"]).copy()
+
+
+def digest(x: ndarray) -> str:
+    """Eight bytes that an array of other numbers does not have, as hexadecimal digits.
+
+    >>> digest(np.zeros(2)) == digest(np.zeros(2)), digest(np.zeros(2)) == digest(np.ones(2))
+    (True, False)
+    """
+    return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()[:16]

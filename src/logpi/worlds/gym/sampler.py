@@ -1,0 +1,82 @@
+"""Actions for a whole vector of environments at once, without an operation's overhead."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from torch import nn
+
+from logpi.worlds.gym.closed import qualifies
+from logpi.worlds.gym.columns import columns_of
+from logpi.worlds.gym.heads import Head
+from logpi.worlds.gym.nets import MLP
+from logpi.worlds.gym.normalise import Reading
+
+__all__ = ["Sampler"]
+
+
+class Sampler:
+    """A policy's actions and their log-probabilities, as a function of uniform numbers.
+
+    It is the policy as it stood when the sampler was made: make one for every rollout. Small
+    perceptrons on the CPU run in NumPy; everything else in torch, with the same distribution.
+    """
+
+    def __init__(self, reading: Reading, net: nn.Module, head: Head) -> None:
+        """Of the parts of a policy."""
+        self._reading, self._net = reading, net
+        self._columns = columns_of(head, frozen=True)
+        self._layers: list[ndarray] = []
+        self._room: list[ndarray] = []
+        if isinstance(net, MLP) and qualifies(net):
+            pairs = (layer.parameters() for layer in net.layers)
+            arrays = ([p.detach().numpy() for p in pair] for pair in pairs)
+            self._layers = [np.concatenate((w, b[:, None]), 1) for w, b in arrays]
+            self._read = reading.array_reader()
+            self._f = np.tanh if net.activation == "tanh" else _relu
+
+    def __call__(
+        self,
+        observation: ndarray,
+        mask: Bool[ndarray, "n A"] | None,
+        u: Float[ndarray, "n k"],
+    ) -> tuple[ndarray, Float[ndarray, " n"]]:
+        """Actions of n observations [n, *shape], drawn by `u` in (0, 1), and log-probabilities."""
+        return self._columns.sample(self._numbers(observation), u, mask)
+
+    def mode(self, observation: ndarray, mask: Bool[ndarray, "n A"] | None = None) -> ndarray:
+        """The likeliest actions of n observations [n, *shape]."""
+        return self._columns.mode(self._numbers(observation), mask).copy()
+
+    def to_env(self, action: ndarray) -> ndarray:
+        """Actions as the environment numbers, bounds or scales them, [n, ...]."""
+        return self._columns.to_env(action)
+
+    def _numbers(self, observation: ndarray) -> Float[ndarray, "o n"]:
+        """What the net gives, a column an observation."""
+        if not self._layers:
+            with torch.no_grad():
+                out = self._net(self._reading(torch.from_numpy(observation)))
+            return out.cpu().numpy().T
+        n = len(observation)
+        if not self._room or self._room[0].shape[1] != n:
+            self._make_room(n)
+        x = self._read(observation)
+        h = self._room[0]
+        h[:-1] = x.reshape(n, len(h) - 1).T
+        for w, following in zip(self._layers, self._room[1:], strict=False):
+            z = following[:-1]
+            np.dot(w, h, out=z)
+            self._f(z, out=z)
+            h = following
+        return np.dot(self._layers[-1], h)
+
+    def _make_room(self, n: int) -> None:
+        """What each layer reads of n observations, with a last row of ones that meets the bias."""
+        self._room = [np.ones((w.shape[1], n), dtype=w.dtype) for w in self._layers]
+
+
+def _relu(z: ndarray, out: ndarray) -> ndarray:
+    return np.maximum(z, 0, out=out)

@@ -1,0 +1,216 @@
+"""Which spaces this world has, and how an observation becomes an array of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium.vector.utils import concatenate, create_empty_array
+from numpy import ndarray
+
+from logpi.core.errors import ConfigError
+
+__all__ = ["Actions", "Observations", "Reader", "actions_of", "mask_row", "observations_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """The shape that the policy reads, and the function that brings a batch of them there.
+
+    Images (height, width, 1 to 4 channels, uint8) stay images; everything else becomes a vector of
+    float32: discrete parts as one-hot, dictionaries and tuples part after part, in
+    the space's own order.
+    """
+
+    shape: tuple[int, ...]
+    image: bool
+    flatten: Callable[[Any, int], ndarray]  # of n observations as Gymnasium batches them
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What a decision chooses.
+
+    discrete        one of `sizes[0]`
+    multidiscrete   one of each of `sizes`
+    multibinary     `sizes[0]` bits
+    box             `sizes[0]` numbers between `low` and `high`
+    """
+
+    kind: Literal["discrete", "multidiscrete", "multibinary", "box"]
+    sizes: tuple[int, ...]
+    low: ndarray | None = None
+    high: ndarray | None = None
+    shape: tuple[int, ...] = ()  # of one action, as the environment takes it
+    first: tuple[int, ...] = ()  # the number that the first choice has: Discrete(start=...)
+
+    @property
+    def draws(self) -> int:
+        """How many random numbers decide an action."""
+        return len(self.sizes) if self.kind == "multidiscrete" else self.width
+
+    @property
+    def width(self) -> int:
+        """How many numbers an action is."""
+        return {"discrete": 1, "multidiscrete": len(self.sizes)}.get(self.kind, self.sizes[0])
+
+    @property
+    def choices(self) -> int:
+        """How many entries an action mask has."""
+        return sum(self.sizes)
+
+
+def observations_of(space: Any) -> Observations:
+    """How observations of a Gymnasium space are read.
+
+    Raises `ConfigError`, naming the space, for one that is not supported.
+
+    >>> from gymnasium import spaces
+    >>> o = observations_of(spaces.Dict(x=spaces.Box(-1, 1, (2,)), k=spaces.Discrete(3)))
+    >>> o.shape, o.flatten({"x": np.zeros((1, 2)), "k": np.array([2])}, 1).tolist()
+    ((5,), [[0.0, 0.0, 0.0, 0.0, 1.0]])
+    """
+    if _name(space) == "Box" and _is_image(space):
+        return Observations(tuple(space.shape), True, lambda x, n: np.asarray(x))
+    size, flatten = _flattening(space, "observation")
+    return Observations((size,), False, flatten)
+
+
+def actions_of(space: Any) -> Actions:
+    """What a Gymnasium action space asks to choose.
+
+    Raises `ConfigError`, naming the space, for one that is not supported.
+
+    >>> from gymnasium import spaces
+    >>> actions_of(spaces.MultiDiscrete([2, 3])).sizes
+    (2, 3)
+    """
+    kind = _name(space)
+    if kind == "Discrete":
+        return Actions("discrete", (int(space.n),), first=(int(space.start),))
+    if kind == "MultiDiscrete" and len(space.shape) == 1:
+        first = tuple(int(i) for i in np.broadcast_to(getattr(space, "start", 0), space.shape))
+        return Actions(
+            "multidiscrete", tuple(int(n) for n in space.nvec), shape=space.shape, first=first
+        )
+    if kind == "MultiBinary":
+        return Actions("multibinary", (math.prod(space.shape),), shape=space.shape)
+    if kind == "Box" and np.issubdtype(space.dtype, np.floating):
+        flat = (np.asarray(x, dtype=np.float32).ravel() for x in (space.low, space.high))
+        low, high = flat
+        return Actions("box", (math.prod(space.shape),), low, high, shape=space.shape)
+    raise _unsupported(space, "action")
+
+
+class Reader:
+    """What n environments show, one after the other, as one array of what the policy reads."""
+
+    def __init__(self, space: Any, num: int) -> None:
+        """For `num` environments with that space."""
+        self.observations = observations_of(space)
+        self._space, self._num = space, num
+        self._shape = tuple(space.shape) if _name(space) == "Box" else None
+        self._dtype = np.uint8 if self.observations.image else np.float32
+
+    def empty(self) -> Any:
+        """Room for one observation of each, to be filled by number: `rows[i] = observation`."""
+        if self._shape is None:
+            return [None] * self._num
+        return np.empty((self._num, *self._shape), dtype=self._dtype)
+
+    def flat(self, rows: Any) -> ndarray:
+        """The filled rows as the policy reads them, [n, *shape]."""
+        if self._shape is not None:
+            return rows.reshape(self._num, *self.observations.shape)
+        return self._flat(rows)
+
+    def one(self, observation: Any) -> ndarray:
+        """One observation as the policy reads it, [*shape]."""
+        if self._shape is not None:
+            return np.asarray(observation, self._dtype).reshape(self.observations.shape)
+        return self._flat([observation])[0]
+
+    def wrong(self, observation: Any) -> str:
+        """What is wrong with an observation's shape, or nothing."""
+        if self._shape is None or np.shape(observation) == self._shape:
+            return ""
+        return f"gave an observation of shape {np.shape(observation)} instead of {self._shape}"
+
+    def _flat(self, rows: Any) -> ndarray:
+        n = len(rows)
+        batch = concatenate(self._space, rows, create_empty_array(self._space, n))
+        return self.observations.flatten(batch, n)
+
+
+def mask_row(mask: Any, actions: Actions) -> ndarray | str:
+    """[A] which actions are allowed, of one `info["action_mask"]`; or what is wrong with it.
+
+    Several choices have their masks one after the other; Gymnasium gives them as a tuple.
+
+    >>> two = Actions("multidiscrete", (2, 1))
+    >>> mask_row((np.array([1, 0]), np.array([1])), two).tolist()
+    [True, False, True]
+    >>> mask_row(np.array([0, 0]), Actions("discrete", (2,)))
+    'gave an action mask that allows nothing'
+    """
+    if mask is None:
+        return "gave no action mask, but gave one before"
+    if actions.kind not in ("discrete", "multidiscrete"):
+        return f"gave an action mask, but its actions are {actions.kind}"
+    parts = mask if isinstance(mask, tuple | list) else [mask]
+    row = np.concatenate([np.asarray(x).ravel() for x in parts]).astype(np.bool_)
+    if len(row) != actions.choices:
+        return f"gave an action mask of {len(row)} entries instead of {actions.choices}"
+    places = np.cumsum([0, *actions.sizes[:-1]])
+    if not np.logical_or.reduceat(row, places).all():
+        return "gave an action mask that allows nothing"
+    return row
+
+
+def _name(space: Any) -> str:
+    return type(space).__name__
+
+
+def _is_image(space: Any) -> bool:
+    return space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] <= 4
+
+
+def _flattening(space: Any, what: str) -> tuple[int, Callable[[Any, int], ndarray]]:
+    kind = _name(space)
+    if kind in ("Box", "MultiBinary"):
+        size = math.prod(space.shape)
+        return size, lambda x, n: np.asarray(x, dtype=np.float32).reshape(n, size)
+    if kind == "Discrete":
+        one = np.eye(int(space.n), dtype=np.float32)
+        first = int(space.start)
+        return int(space.n), lambda x, n: one[np.asarray(x).reshape(n) - first]
+    if kind == "MultiDiscrete" and len(space.shape) == 1:
+        return _choices([int(k) for k in space.nvec], np.asarray(getattr(space, "start", 0)))
+    if kind in ("Dict", "Tuple"):
+        keys = list(space.spaces) if kind == "Dict" else list(range(len(space.spaces)))
+        parts = [(key, *_flattening(space.spaces[key], what)) for key in keys]
+        total = sum(size for _, size, _ in parts)
+        return total, lambda x, n: np.concatenate([f(x[key], n) for key, _, f in parts], axis=1)
+    raise _unsupported(space, what)
+
+
+def _choices(sizes: list[int], first: ndarray) -> tuple[int, Callable[[Any, int], ndarray]]:
+    tables = [np.eye(k, dtype=np.float32) for k in sizes]
+
+    def flatten(x: Any, n: int) -> ndarray:
+        chosen = np.asarray(x).reshape(n, len(sizes)) - first
+        return np.concatenate([one[chosen[:, j]] for j, one in enumerate(tables)], axis=1)
+
+    return sum(sizes), flatten
+
+
+def _unsupported(space: Any, what: str) -> ConfigError:
+    return ConfigError(
+        f"the {what} space {space} is a {_name(space)}, which is not supported. Observations may "
+        "be Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple of these; actions Discrete, "
+        "MultiDiscrete, MultiBinary or a Box of floats. Wrap the environment with "
+        "gymnasium.wrappers to bring it there."
+    )

@@ -1,0 +1,235 @@
+"""`logpi.Gym`: environments of Gymnasium as configuration, and the world at work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from logpi.core.errors import ConfigError
+from logpi.core.recipe import Recipe
+from logpi.core.types import Batch, Critic
+from logpi.worlds.gym.critic import QNet, ValueNet
+from logpi.worlds.gym.make import Mode, findings, make_vector
+from logpi.worlds.gym.measure import Measure
+from logpi.worlds.gym.normalise import Normaliser, RewardScale
+from logpi.worlds.gym.normalised import NormalisedSource, rescaling
+from logpi.worlds.gym.policy import GymPolicy
+from logpi.worlds.gym.source import EpisodeSource, StreamSource
+from logpi.worlds.gym.spaces import Actions, Observations
+from logpi.worlds.gym.steps import Steps
+from logpi.worlds.gym.vector import Vector
+
+__all__ = ["Gym", "OpenGym"]
+
+
+class Gym(BaseModel):
+    """Environments, the policy that acts in them, and how they are played.
+
+    A recipe with a critic learns from streams: `steps` decisions of each of `num_envs` environments
+    an iteration, episodes going on from one to the next. A recipe without one learns from whole
+    episodes: `group_size` from each of `episodes` reset seeds.
+
+    >>> Gym("CartPole-v1", num_envs=8).steps
+    128
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()
+    )
+
+    kind: Literal["gym"] = Field(default="gym", description="Gymnasium's environments")
+    env: str | Callable[..., Any] = Field(
+        description="a registered id, or from Python a function that makes an environment"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict[str, Any], description="keyword arguments of the environment"
+    )
+    num_envs: int = Field(default=8, ge=1, description="environments at once")
+    mode: Mode = Field(
+        default="auto", description="auto, vector_entry_point, sync, async or envpool"
+    )
+    step_timeout: float = Field(default=60.0, gt=0, description="seconds of a step, in mode async")
+    steps: int = Field(default=128, ge=1, description="decisions of each environment an iteration")
+    episodes: int = Field(default=8, ge=1, description="reset seeds an iteration, without a critic")
+    group_size: int = Field(default=1, ge=1, description="episodes from each reset seed")
+    discount: float = Field(default=0.99, ge=0, le=1, description="γ")
+    hidden: tuple[int, ...] = Field(default=(64, 64), description="units of the net's layers")
+    activation: Literal["tanh", "relu"] = Field(default="tanh", description="between the layers")
+    net: Literal["auto", "mlp", "cnn"] = Field(default="auto", description="auto: cnn for images")
+    std: Literal["free", "state"] = Field(
+        default="free", description="a Gaussian's spread: a parameter, or given by the net"
+    )
+    squash: bool = Field(default=False, description="bring continuous actions in bounds by tanh")
+    log_std: float = Field(default=0.0, description="where a Gaussian's log spread begins")
+    normalise_observations: bool = Field(default=False, description="by running mean and variance")
+    normalise_rewards: bool = Field(default=False, description="by the returns' running spread")
+    evaluate_episodes: int = Field(default=20, ge=1, description="greedy episodes of an evaluation")
+
+    def __init__(self, env: str | Callable[..., Any] | None = None, /, **told: Any) -> None:
+        """The environment may come first, without its name: `Gym("CartPole-v1")`."""
+        super().__init__(**({"env": env} if env is not None else {}), **told)
+
+    def check(self, name: str, recipe: Recipe) -> None:
+        """Raise `ConfigError` where this world cannot give the recipe what it needs."""
+        if recipe.data not in ("on-policy", "groups"):
+            raise ConfigError(
+                f"`{name}` learns from {recipe.data}, which this world does not draw yet. Take "
+                "ppo, trpo, a2c, reinforce, grpo or rloo."
+            )
+        if "logp_ref" in recipe.reads:
+            raise ConfigError(
+                f"`{name}` reads a reference policy, which this world does not have yet. Say "
+                "recipe.beta=0, or take ppo, trpo, a2c or reinforce."
+            )
+        if recipe.data == "groups" and self.group_size < 2:
+            raise ConfigError(
+                f"group_size is {self.group_size}, but `{name}` compares episodes from one reset "
+                "seed and needs at least 2. Set world.group_size=8."
+            )
+
+    @property
+    def steps_an_iteration(self) -> int:
+        """Decisions of all environments in an iteration, for recipes with a critic."""
+        return self.num_envs * self.steps
+
+    def vector(self, *, seed: int, num_envs: int | None = None, one_by_one: bool = False) -> Vector:
+        """The environments, opened; `one_by_one` where each episode has a reset seed of its own.
+
+        An environment's own vector form resets all with one seed, so that is then left for sync.
+        """
+        mode = "sync" if one_by_one and self.mode == "auto" else self.mode
+        return make_vector(
+            self.env,
+            num_envs or self.num_envs,
+            mode,
+            seed=seed,
+            options=self.options,
+            timeout=self.step_timeout,
+        )
+
+    def policy_of(self, observations: Observations, actions: Actions, *, seed: int) -> GymPolicy:
+        """The policy that training starts from."""
+        normaliser = Normaliser(observations.shape) if self.normalise_observations else None
+        return GymPolicy(
+            observations,
+            actions,
+            hidden=self.hidden,
+            activation=self.activation,
+            net=self.net,
+            std=self.std,
+            squash=self.squash,
+            log_std=self.log_std,
+            normaliser=normaliser,
+            seed=seed,
+        )
+
+    def evaluator(
+        self, recipe: Recipe, model: str | Path, resources: contextlib.ExitStack, *, seed: int
+    ) -> Measure:
+        """What plays the policy in an exported folder."""
+        del recipe, resources
+        return Measure(self, self.policy_in(model), seed=seed)
+
+    def policy_in(self, folder: str | Path) -> GymPolicy:
+        """The policy of an exported folder, with its statistics, which are frozen."""
+        vector = self.vector(seed=0, num_envs=1)
+        policy = self.policy_of(vector.observations, vector.actions, seed=0)
+        vector.close()
+        policy.load_state_dict(load_file(Path(folder) / "policy.safetensors"))
+        return policy.copy()
+
+    def open(self, name: str, recipe: Recipe, *, seed: int, scratch: Path) -> OpenGym:
+        """This world with its environments open. Raises `ConfigError` where they cannot be had."""
+        del scratch
+        self.check(name, recipe)
+        if isinstance(self.env, str):
+            for found in findings(self.env, self.options):
+                print(f"logpi: Gymnasium finds of {self.env}: {found}", file=sys.stderr)
+        vector = self.vector(seed=seed, one_by_one=recipe.critic is None)
+        return OpenGym(self, recipe, vector, seed=seed)
+
+
+class OpenGym:
+    """Gymnasium at work: policy, critic, source, evaluation, export."""
+
+    def __init__(self, config: Gym, recipe: Recipe, vector: Vector, *, seed: int) -> None:
+        """Make policy, critic and source for environments that are open."""
+        self.config, self.recipe, self.vector = config, recipe, vector
+        self.policy = config.policy_of(vector.observations, vector.actions, seed=seed)
+        self.critic: Critic | None = None
+        if recipe.critic is not None:
+            self.critic = self._open_critic(vector.observations, seed=seed + 1)
+        self.source = self._open_source(seed)
+        self.evaluate = Measure(config, self.policy, seed=seed)
+
+    def _open_critic(self, observations: Observations, *, seed: int) -> Critic:
+        c = self.config
+        told: dict[str, Any] = {
+            "image": observations.image,
+            "hidden": c.hidden,
+            "activation": c.activation,
+            "net": c.net,
+            "normaliser": self.policy.normaliser,
+            "seed": seed,
+        }
+        if self.recipe.critic == "q":
+            return QNet(observations.shape, self.policy, **told)
+        return ValueNet(observations.shape, **told)
+
+    def _open_source(self, seed: int) -> NormalisedSource:
+        c = self.config
+        scale = None
+        if c.normalise_rewards:
+            streams = c.num_envs if self.recipe.critic else c.episodes * c.group_size
+            scale = RewardScale(streams, discount=c.discount)
+        rescale = None if scale is None else rescaling(scale)
+        told = {"discount": c.discount, "seed": seed, "rescale": rescale}
+        if self.recipe.critic is not None:
+            source = StreamSource(self.vector, steps=c.steps, **told)
+        else:
+            source = EpisodeSource(self.vector, starts=c.episodes, copies=c.group_size, **told)
+        return NormalisedSource(source, self.policy, scale)
+
+    def reference_log_prob(self, inputs: Steps) -> Tensor:
+        """Raises `ConfigError`: this world has no reference policy yet."""
+        raise ConfigError("this world has no reference policy: take a recipe that reads none.")
+
+    def describe(self, batch: Batch, row: int) -> dict[str, Any]:
+        """A row in words, for the record: what was done at each decision."""
+        inputs: Steps = batch.inputs
+        count = int(batch.mask[row].nonzero().max()) + 1 if batch.mask[row].any() else 0
+        acted = [_short(a) for a in inputs.action[row, :count]]
+        return {
+            "prompt": self.config.env if isinstance(self.config.env, str) else "environment",
+            "completion": f"{count} decisions of environment {row}",
+            "actions": [f"{a} " for a in acted],
+        }
+
+    def export(self, folder: Path) -> Path:
+        """The folder, now holding the policy with its normaliser, and what it was made of."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: x.detach().contiguous() for name, x in self.policy.state_dict().items()}
+        save_file(tensors, folder / "policy.safetensors")
+        told = {"env": str(self.config.env), "policy": self.policy.options}
+        (folder / "policy.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        return folder
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.vector.close()
+
+
+def _short(action: Tensor) -> str:
+    values = action.tolist()
+    if isinstance(values, list):
+        return "(" + ", ".join(f"{v:.3g}" for v in values) + ")"
+    return str(values) if action.dtype == torch.int64 else f"{values:.3g}"

@@ -1,0 +1,239 @@
+"""The closed form of small perceptrons, against autograd."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+
+from logpi.worlds.gym.closed import (
+    ClosedLogProb,
+    Perceptron,
+    Places,
+    add_gradients,
+    qualifies,
+    squared_error,
+)
+from logpi.worlds.gym.columns import columns_of
+from logpi.worlds.gym.heads import head_of
+from logpi.worlds.gym.nets import MLP
+from logpi.worlds.gym.spaces import Actions
+
+BOX = Actions("box", (3,), -2 * np.ones(3, np.float32), 3 * np.ones(3, np.float32), shape=(3,))
+HEADS = {
+    "discrete": (Actions("discrete", (5,)), {}),
+    "multidiscrete": (Actions("multidiscrete", (3, 2, 4)), {}),
+    "multibinary": (Actions("multibinary", (3,)), {}),
+    "free": (BOX, {"std": "free", "log_std": -0.5}),
+    "state": (BOX, {"std": "state"}),
+    "squashed": (BOX, {"std": "state", "squash": True}),
+}
+EXACT = {torch.float64: 2e-15, torch.float32: 1e-6}
+
+
+def setting(name, dtype, *, k=64, masked=False, activation="tanh", seed=0):
+    actions, options = HEADS[name]
+    g = torch.Generator().manual_seed(seed)
+    head = head_of(actions, **options).to(dtype)
+    net = MLP(4, head.outputs, hidden=(64, 64), activation=activation, generator=g).to(dtype)
+    x = torch.randn(k, 4, generator=g, dtype=dtype)
+    mask = None
+    if masked:
+        mask = torch.rand(k, actions.choices, generator=g) < 0.6
+    with torch.no_grad():
+        d = head.distribution(net(x), mask)
+        u = torch.rand(k, actions.draws, generator=g, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
+        action = head.sample(d, u)
+    return net, head, (x, action, mask)
+
+
+def closed(net, head, decisions, *, entropy):
+    x, action, mask = (None if a is None else a.numpy() for a in decisions)
+    known = Perceptron(net, list(head.parameters()))
+    how = (known, columns_of(head), Places((len(x), 1)), entropy)
+    return ClosedLogProb.apply(how, (x, action, mask), *known.parameters)
+
+
+def by_autograd(net, head, decisions, *, entropy):
+    x, action, mask = decisions
+    d = head.distribution(net(x), mask)
+    return head.log_prob(d, action)[:, None], head.entropy(d)[:, None] if entropy else None
+
+
+def gradients(of, net, head, decisions, *, entropy):
+    for p in [*net.parameters(), *head.parameters()]:
+        p.grad = None
+    logp, surprise = of(net, head, decisions, entropy=entropy)
+    g = torch.Generator().manual_seed(9)
+    w = torch.randn(logp.shape, generator=g, dtype=logp.dtype)
+    loss = (w * logp).sum()
+    if entropy:
+        loss = loss + 0.1 * (w.square() * surprise).sum()
+    loss.backward()
+    found = [p.grad for p in [*net.parameters(), *head.parameters()]]
+    return logp.detach(), None if surprise is None else surprise.detach(), found
+
+
+def far(a, b):
+    """How far two tensors are apart, of the size of the second."""
+    return float((a - b).norm() / b.norm().clamp_min(1e-30))
+
+
+CASES = [
+    (name, masked, entropy)
+    for name in HEADS
+    for masked in ([False, True] if name in ("discrete", "multidiscrete") else [False])
+    for entropy in ([False] if name == "squashed" else [False, True])  # that is left to autograd
+]
+
+
+@pytest.mark.parametrize("dtype", EXACT, ids=str)
+@pytest.mark.parametrize(("name", "masked", "entropy"), CASES)
+def test_it_is_autograd_to_rounding(name, masked, entropy, dtype):
+    net, head, decisions = setting(name, dtype, masked=masked)
+    known = gradients(by_autograd, net, head, decisions, entropy=entropy)
+    found = gradients(closed, net, head, decisions, entropy=entropy)
+    assert far(found[0], known[0]) < EXACT[dtype]
+    if entropy:
+        assert far(found[1], known[1]) < EXACT[dtype]
+    for a, b in zip(found[2], known[2], strict=True):
+        assert a.dtype == b.dtype
+        assert far(a, b) < EXACT[dtype]
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(sorted(HEADS)),
+    st.integers(1, 9),
+    st.sampled_from(["tanh", "relu"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_it_is_autograd_for_any_seed(seed, name, k, activation):
+    entropy = name != "squashed"
+    net, head, decisions = setting(name, torch.float64, k=k, seed=seed, activation=activation)
+    known = gradients(by_autograd, net, head, decisions, entropy=entropy)
+    found = gradients(closed, net, head, decisions, entropy=entropy)
+    size = max(float(g.norm()) for g in known[2])
+    assert_close(found[0], known[0], rtol=1e-12, atol=1e-12)
+    for a, b in zip(found[2], known[2], strict=True):
+        assert float((a - b).norm()) < 1e-13 * size
+
+
+def test_only_the_entropy_may_be_asked_for():
+    net, head, decisions = setting("discrete", torch.float64, masked=True)
+    grads = []
+    for of in (by_autograd, closed):
+        net.zero_grad()
+        of(net, head, decisions, entropy=True)[1].sum().backward()
+        grads.append([p.grad.clone() for p in net.parameters()])
+    for a, b in zip(*grads, strict=True):
+        assert far(a, b) < 1e-13
+
+
+def test_log_probabilities_far_from_zero_stay_finite():
+    for name in ("discrete", "multibinary"):
+        net, head, (x, action, mask) = setting(name, torch.float32)
+        with torch.no_grad():
+            net.layers[-1].bias.mul_(0).add_(torch.linspace(-300, 300, head.outputs))
+        found = gradients(closed, net, head, (x, action, mask), entropy=True)
+        assert all(part.isfinite().all() for part in [*found[:2], *found[2]])
+
+
+def test_a_clamped_deviation_has_no_gradient():
+    net, head, decisions = setting("state", torch.float64)
+    with torch.no_grad():
+        net.layers[-1].bias[3:] = torch.tensor([-30.0, 0.0, 9.0])
+    known = gradients(by_autograd, net, head, decisions, entropy=True)
+    found = gradients(closed, net, head, decisions, entropy=True)
+    for a, b in zip(found[2], known[2], strict=True):
+        assert far(a, b) < 1e-13
+    assert found[2][-1][[3, 5]].eq(0).all()
+
+
+def test_a_step_before_backward_is_found_out():
+    net, head, decisions = setting("discrete", torch.float32)
+    logp, _ = closed(net, head, decisions, entropy=False)
+    with torch.no_grad():
+        net.layers[0].weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logp.sum().backward()
+
+
+def test_decisions_stand_in_their_places():
+    places = Places((2, 3), np.array([0, 4, 5]))
+    wide = places.spread(np.array([1.0, 2.0, 3.0]))
+    assert wide.tolist() == [[1, 0, 0], [0, 2, 3]]
+    assert places.collect(wide).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", EXACT, ids=str)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_squared_error_is_autograds(dtype, outputs):
+    g = torch.Generator().manual_seed(0)
+    net = MLP(4, outputs, generator=g).to(dtype)
+    x = torch.randn(50, 4, generator=g, dtype=dtype)
+    target, weight = torch.randn(2, 50, generator=g, dtype=dtype)
+    chosen = torch.randint(outputs, (50,), generator=g)
+    loss = (weight * (net(x)[torch.arange(50), chosen] - target).square()).sum()
+    loss.backward()
+    output = None if outputs == 1 else chosen.numpy()
+    arrays = (x.numpy(), target.numpy(), weight.numpy())
+    value, found = squared_error(Perceptron(net), *arrays, output=output)
+    assert abs(value - loss.item()) < 10 * EXACT[dtype] * abs(loss.item())
+    for a, p in zip(found, net.parameters(), strict=True):
+        assert far(torch.from_numpy(a), p.grad) < EXACT[dtype]
+    before = [p.grad.clone() for p in net.parameters()]
+    add_gradients(list(net.parameters()), found)
+    for p, b in zip(net.parameters(), before, strict=True):
+        assert_close(p.grad, 2 * b, rtol=1e-4, atol=1e-6)
+
+
+def test_plain_perceptrons_on_the_cpu_qualify_and_others_do_not():
+    assert qualifies(MLP(2, 2))
+    assert not qualifies(MLP(2, 2).half())
+    assert not qualifies(nn.Sequential(nn.Linear(2, 2)))
+    changed = MLP(2, 2)
+    nn.utils.parametrizations.weight_norm(changed.layers[0])
+    assert not qualifies(changed)
+    assert not qualifies(MLP(2, 2).to("meta"))
+
+
+def test_one_layer_is_a_product():
+    net = MLP(3, 2, hidden=()).double()
+    x = torch.randn(5, 3, dtype=torch.float64)
+    one = Perceptron(net)
+    out, through = one.forward(x.numpy())
+    assert_close(torch.from_numpy(out.T.copy()), net(x).detach())
+    slopes = one.backward(through, np.ones((2, 5)))
+    assert_close(torch.from_numpy(slopes[0]), x.sum(0).expand(2, 3))
+    assert slopes[1].tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("k", [1, 1023, 1024, 1300])
+def test_blocks_change_nothing(k):
+    net, head, decisions = setting("discrete", torch.float64, k=k)
+    known = gradients(by_autograd, net, head, decisions, entropy=True)
+    found = gradients(closed, net, head, decisions, entropy=True)
+    assert far(found[0], known[0]) < 1e-14
+    for a, b in zip(found[2], known[2], strict=True):
+        assert far(a, b) < 1e-13
+
+
+def test_it_serves_as_long_as_the_parameters_are_where_they_were():
+    net = MLP(2, 2)
+    known = Perceptron(net)
+    with torch.no_grad():
+        net.layers[0].weight += 1
+    assert known.serves(net)
+    x = torch.ones(1, 2)
+    assert_close(torch.from_numpy(known.forward(x.numpy())[0].T.copy()), net(x).detach())
+    assert not known.serves(MLP(2, 2))
+    net.double()
+    assert not known.serves(net)
+    known = Perceptron(net)
+    nn.utils.parametrizations.weight_norm(net.layers[0])
+    assert not known.serves(net)

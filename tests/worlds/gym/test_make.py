@@ -1,0 +1,107 @@
+"""From a name or a function to environments, and what is said where that cannot be."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import SyncVectorEnv
+
+from logpi.core.errors import ConfigError
+from logpi.worlds.gym.entry import Entry
+from logpi.worlds.gym.envpool import make_envpool
+from logpi.worlds.gym.make import findings, make_one, make_vector
+from logpi.worlds.gym.vector import Sync
+from logpi.worlds.gym.workers import Async
+from worlds.gym.scripted import Scripted
+
+
+def test_auto_takes_the_vector_form_where_there_is_one():
+    assert isinstance(make_vector("CartPole-v1", 2, seed=0), Entry)
+    assert isinstance(make_vector("Acrobot-v1", 2, seed=0), Sync)
+    assert isinstance(make_vector(Scripted, 2, seed=0), Sync)
+
+
+def test_the_mode_that_is_asked_for_is_taken():
+    assert isinstance(make_vector("CartPole-v1", 2, "sync", seed=0), Sync)
+    vector = make_vector("CartPole-v1", 2, "async", seed=0)
+    assert isinstance(vector, Async)
+    assert vector.reset()[0].shape == (2, 4)
+    vector.close()
+
+
+def test_a_vector_form_that_cannot_be_stored_is_refused():
+    many = lambda num_envs: SyncVectorEnv([Scripted] * num_envs)  # noqa: E731 - one line says it
+    with pytest.raises(ConfigError, match="cannot be stored"):
+        make_vector(many, 2, "vector_entry_point", seed=0)
+    with pytest.raises(ConfigError, match="has no vector form of its own"):
+        make_vector("Acrobot-v1", 2, "vector_entry_point", seed=0)
+
+
+def test_options_reach_the_environment():
+    for mode in ("sync", "auto"):
+        vector = make_vector("CartPole-v1", 2, mode, seed=0, options={"max_episode_steps": 3})
+        vector.reset()
+        ends = [vector.step([0, 1]).truncated.all() for _ in range(3)]
+        assert ends == [False, False, True]
+    with pytest.raises(ConfigError, match=r"`CartPole-v1` could not be made: .*gravidy"):
+        make_one("CartPole-v1", {"gravidy": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("CartPool-v1", "knows no `CartPool-v1`. Did you mean `CartPole-v1`?"),
+        ("Nowhere/Pong-v5", "nothing has registered its namespace"),
+        ("LunarLander-v2", "`LunarLander-v2` is no longer there. .*v3"),
+        ("no_such_module_here:Env-v0", "needs what cannot be imported: .*no_such_module_here"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["auto", "sync", "async", "vector_entry_point"])
+@pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning")
+def test_names_that_are_not_known(name, says, mode):
+    with pytest.raises(ConfigError, match=says):
+        make_vector(name, 2, mode, seed=0)
+
+
+def test_what_is_not_installed_is_said_with_what_to_install():
+    def make():
+        raise gymnasium.error.DependencyNotInstalled('run `pip install "gymnasium[box2d]"`')
+
+    with pytest.raises(
+        ConfigError, match=r"`make` needs what is not installed.*gymnasium\[box2d\]"
+    ):
+        make_vector(make, 1, seed=0)
+
+
+def test_numbers_and_modes_that_make_no_sense():
+    with pytest.raises(ConfigError, match="num_envs is 0"):
+        make_vector("CartPole-v1", 0, seed=0)
+    with pytest.raises(ConfigError, match=r"unknown mode `asink`\. Did you mean `async`?"):
+        make_vector("CartPole-v1", 1, "asink", seed=0)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("envpool") is not None, reason="envpool is there")
+def test_envpool_says_that_it_is_not_installed():
+    with pytest.raises(ConfigError, match="`pip install envpool`, or take mode=sync"):
+        make_vector("CartPole-v1", 1, "envpool", seed=0)
+
+
+def test_envpool_needs_a_name():
+    with pytest.raises(ConfigError, match="needs the id of an environment"):
+        make_envpool(Scripted, 1, seed=0, options={})
+
+
+def test_findings_are_those_of_gymnasiums_checker():
+    class Unseeded(Scripted):
+        def reset(self, *, seed=None, options=None):
+            found = super().reset(seed=seed)
+            self.number = np.random.default_rng().integers(1000)
+            return self.seen(), found[1]
+
+    assert findings(partial(Scripted, (5, True))) == []
+    assert any("Deterministic" in x for x in findings(Unseeded))
+    assert any("infinity" in x for x in findings("CartPole-v1"))

@@ -1,0 +1,59 @@
+"""What is written down of an environment, and what a failure says."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
+
+from logpi.worlds.gym.recorded import Recorded, digest, failure, packed, unpacked
+from worlds.gym.scripted import Continuous, Scripted
+
+
+@given(scalar_dtypes().flatmap(lambda d: arrays(d, array_shapes(min_dims=0, min_side=0))))
+def test_arrays_come_back_from_json_to_the_last_bit(x):
+    if x.dtype.kind in "mM":  # no environment counts in dates
+        return
+    y = unpacked(json.loads(json.dumps(packed(x))))
+    assert y.dtype == x.dtype
+    assert y.shape == x.shape
+    assert y.tobytes() == x.tobytes()
+    assert digest(y) == digest(x)
+
+
+def test_digests_tell_neighbours_apart():
+    x = np.zeros(3, np.float32)
+    assert digest(x) != digest(np.nextafter(x, np.float32(1)))
+
+
+@pytest.mark.parametrize("kind", [Scripted, Continuous])
+def test_a_history_leads_where_it_led(kind):
+    env = Recorded(kind((9, True)), 0)
+    env.reset(5)
+    dtype = kind.action_space.dtype
+    for k in range(4):
+        found = env.step(
+            np.full(kind.action_space.shape, k / 4 if dtype == np.float32 else k % 3, dtype)
+        )
+    other = Recorded(kind((9, True)), 0)
+    seen, _, whole = other.replay(json.loads(json.dumps(env.history())))
+    assert whole
+    assert np.array_equal(seen, found[0])
+    assert other.history() == env.history()
+
+
+def test_a_history_that_ends_early_is_another_episode():
+    env = Recorded(Scripted((9, True)), 0)
+    env.reset(5)
+    for _ in range(4):
+        env.step(np.int64(0))
+    assert not Recorded(Scripted((2, True)), 0).replay(env.history())[2]
+
+
+def test_failure_says_how_to_see_it_again():
+    told = str(failure(3, "gave the reward nan", seed=17, step=4))
+    assert told.startswith("environment 3 gave the reward nan at step 4 after `reset(seed=17)`.")
+    assert "logpi train --resume" in told

@@ -1,0 +1,144 @@
+"""Recipes in Gymnasium's environments, through the one loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import logpi
+from logpi.core.errors import ConfigError
+from logpi.recipes import RECIPES
+from logpi.worlds.gym.normalise import Normaliser, RewardScale
+from logpi.worlds.gym.normalised import NormalisedSource, rescaling
+
+STREAMS = ["reinforce_baseline", "qac", "a2c", "ppo", "ppo_dual_clip", "trpo"]
+EPISODES = ["reinforce_total", "reinforce", "rloo", "dr_grpo", "gspo", "cispo", "sapo"]
+
+
+def trained(recipe, path, *, env="CartPole-v1", iterations=2, world=None, **told):
+    given = {"num_envs": 2, "steps": 32, "episodes": 2, "group_size": 2, "evaluate_episodes": 2}
+    return logpi.train(
+        recipe=recipe,
+        world=logpi.Gym(env, **{**given, **(world or {})}),
+        iterations=iterations,
+        directory=path / "run",
+        quiet=True,
+        **told,
+    )
+
+
+@pytest.mark.parametrize("name", [*STREAMS, *EPISODES])
+def test_every_recipe_that_samples_takes_two_steps(name, tmp_path):
+    run = trained(name, tmp_path)
+    assert all(np.isfinite(v) for line in run.metrics for v in line.values())
+    assert run.evaluate()["return"] == run.metrics[-1]["eval/return"]
+
+
+@pytest.mark.parametrize("name", ["ppo", "trpo", "reinforce"])
+def test_continuous_actions(name, tmp_path):
+    world = {"normalise_observations": True, "normalise_rewards": True, "options": {"g": 9.81}}
+    run = trained(name, tmp_path, env="Pendulum-v1", world=world)
+    assert np.isfinite(run.metrics[-1]["eval/return"])
+
+
+@pytest.mark.parametrize("mode", ["auto", "sync"])
+def test_a_run_goes_on_bit_for_bit(mode, tmp_path):
+    told = {"minibatches": 2, "world": {"mode": mode, "normalise_observations": True}}
+    whole = trained("ppo", tmp_path / "whole", iterations=4, **told)
+    trained("ppo", tmp_path / "part", iterations=2, **told)
+    resumed = trained("ppo", tmp_path / "part", iterations=4, resume=True, **told)
+    a, b = (load_file(r.model_dir / "policy.safetensors") for r in (whole, resumed))
+    assert a.keys() == b.keys()
+    assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_modes_walk_the_same_streams(tmp_path):
+    a, b = (
+        trained("ppo", tmp_path / mode, world={"mode": mode, "num_envs": 2})
+        for mode in ("sync", "async")
+    )
+    x, y = (load_file(r.model_dir / "policy.safetensors") for r in (a, b))
+    assert all((x[name] == y[name]).all() for name in x)
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("seed", range(3))
+def test_ppo_balances_the_pole(seed, tmp_path):
+    run = trained(
+        "ppo",
+        tmp_path,
+        iterations=60,
+        world={"num_envs": 8, "steps": 128, "evaluate_episodes": 20},
+        minibatches=4,
+        optim={"lr": 1e-3, "critic_lr": 1e-3, "clip": 0.5},
+        seed=seed,
+        evaluate={"every": 5, "stop_at": 475},
+    )
+    assert max(m.get("eval/return", 0) for m in run.metrics) >= 475
+
+
+def test_statistics_travel_with_the_source(tmp_path):
+    world = logpi.Gym("Pendulum-v1", num_envs=2, steps=8, normalise_observations=True)
+    opened = world.open("ppo", RECIPES["ppo"], seed=0, scratch=tmp_path)
+    opened.source.draw(opened.policy, 0)
+    told = opened.source.state()
+    other = world.open("ppo", RECIPES["ppo"], seed=0, scratch=tmp_path)
+    other.source.restore(told)
+    for x in (opened, other):
+        x.policy.normaliser.adopt()
+    assert float(opened.policy.normaliser.moments.count) == 16
+    assert (opened.policy.normaliser.shift == other.policy.normaliser.shift).all()
+    a, b = (x.source.draw(x.policy, 1).inputs.observation for x in (opened, other))
+    assert (a == b).all()
+    assert isinstance(opened.source, NormalisedSource)
+    for x in (opened, other):
+        x.close()
+
+
+def test_rewards_are_divided_by_the_spread_of_returns():
+    scale = RewardScale(1, discount=0.5)
+    rewards = np.array([[1.0, -1.0, 3.0]])
+    nowhere, here = np.zeros((1, 3), dtype=bool), np.ones((1, 3), dtype=bool)
+    found = rescaling(scale)(rewards, nowhere, here)
+    spread = np.std([1.0, -0.5, 2.75])
+    assert found == pytest.approx(rewards / spread)
+    assert Normaliser((2,)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "world", "message"),
+    [
+        ("ppo", {"env": "CartPole-v7"}, "Did you mean"),
+        ("dpo", {"env": "CartPole-v1"}, "learns from pairs"),
+        ("grpo", {"env": "CartPole-v1", "group_size": 2}, "reads a reference policy"),
+        ("rloo", {"env": "CartPole-v1"}, "group_size is 1"),
+        ("ppo", {"env": "CartPole-v1", "stepz": 3}, "unknown key `world.stepz`"),
+        ("ppo", {"env": "CartPole-v1", "mode": "fast"}, "mode"),
+    ],
+)
+def test_what_cannot_be_is_refused(recipe, world, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        logpi.train(
+            recipe=recipe,
+            world={"kind": "gym", **world},
+            iterations=1,
+            directory=tmp_path / "run",
+            quiet=True,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_trained_acts_and_is_measured(tmp_path):
+    run = logpi.train(
+        recipe="ppo",
+        world=logpi.Gym("CartPole-v1", num_envs=2, steps=16),
+        total_steps=50,
+        directory=tmp_path / "run",
+        quiet=True,
+    )
+    assert run.done == 2
+    assert run.evaluate(episodes=3).mean_return == run.evaluate(episodes=3)["return"]
+    assert run.policy.act(np.zeros(4, dtype=np.float32)) in (0, 1)
+    with pytest.raises(ConfigError, match="how long shall it train"):
+        logpi.train(recipe="ppo", world=logpi.Gym("CartPole-v1"))
