@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -22,9 +23,13 @@ STEPS = {"fixed": 7, "natural": 7, "flat": 7, "prompt": 5, "large": 4}
 BATCHES = (256, 64)
 """Rows of a forward pass on TRL's side; whatever is left of the 256 is accumulated."""
 
-TUNED = {"trl": {"lr": 1e-4, "trl_batch": 256}, "logpi": {"lr": 1e-4}}
-"""What `--tune` found to be each side's fastest way to the target."""
-RATES = (1e-5, 3e-5, 1e-4)
+RATES = (3e-5, 5e-5, 2e-5, 1e-4)
+GRID: dict[str, list[dict[str, Any]]] = {
+    "logpi": [{"lr": lr} for lr in RATES],
+    "trl": [{"lr": lr, "trl_batch": b} for lr in RATES for b in reversed(BATCHES)],
+}
+"""What `learn` tries on each side, on seeds of its own; the fastest then runs on fresh seeds."""
+TUNING_SEEDS = (100, 101)
 
 
 def _arguments() -> argparse.Namespace:
@@ -33,8 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="models and data")
     parser.add_argument("--trl", default=".venv-bench/bin/python", help="a Python that has TRL")
     parser.add_argument("--only", choices=("logpi", "trl"), help="run one side alone")
-    parser.add_argument("--seeds", type=int, default=3, help="runs a side of `learn`")
-    parser.add_argument("--tune", action="store_true", help="try the grid of rates on `learn`")
+    parser.add_argument("--seeds", type=int, default=9, help="fresh seeds a side of `learn`")
     parser.add_argument("--json", type=Path, help="write every figure here")
     given = parser.parse_args()
     if unknown := set(given.workloads) - set(GRPO):
@@ -63,7 +67,7 @@ class Bench:
 
     def steps(self, workload: Workload) -> None:
         """A workload of a fixed number of steps: TRL at each batch size, then logpi."""
-        spec = prepare(workload, self.given.work)
+        spec = prepare(workload, self.given.work.resolve())
         spec |= {"steps": STEPS[workload.name], "seed": 0, "look_every": 0}
         found = self.found.setdefault(workload.name, {})
         if "trl" in self.given.sides:
@@ -78,23 +82,39 @@ class Bench:
 
     def learn(self, workload: Workload) -> None:
         """Train to the target: CPU seconds of training, evaluation not counted."""
-        spec = prepare(workload, self.given.work) | {"steps": 400, "look_every": 5}
+        spec = prepare(workload, self.given.work.resolve()) | {"steps": 400, "look_every": 1}
         found = self.found.setdefault(workload.name, {})
         for name in self.given.sides:
-            rates = RATES if self.given.tune else (TUNED[name]["lr"],)
-            for lr in rates:
-                runs = []
-                for seed in range(self.given.seeds):
-                    side = self.side(name, {**spec, **TUNED[name], "lr": lr, "seed": seed})
-                    reached = side["curve"][-1][1] >= workload.target
-                    runs.append({**summary(side, warm=0), "reached": reached, "raw": side})
-                    print(
-                        f"  {name} lr {lr:g} seed {seed}: {runs[-1]['total_seconds']:.1f} CPU s,",
-                        f"{runs[-1]['steps']} steps, {side['curve'][0][1]:.3f} ->",
-                        f"{side['curve'][-1][1]:.3f}{'' if reached else ' (not reached)'}",
-                        flush=True,
-                    )
-                found[f"{name}/{lr:g}"] = runs
+            tried = self._tune(name, spec, workload.target)
+            best = min(tried, key=lambda setting: setting["seconds"])["setting"]
+            runs = [
+                self._to_target(name, {**spec, **best, "seed": seed}, workload.target)
+                for seed in range(self.given.seeds)
+            ]
+            found[name] = {"setting": best, "runs": runs, "tried": tried}
+
+    def _tune(self, name: str, spec: dict[str, Any], target: float) -> list[dict[str, Any]]:
+        """Every setting of the side's grid; a run that takes twice as long as the best is cut."""
+        tried: list[dict[str, Any]] = []
+        for setting in GRID[name]:
+            most = 2 * min((t["seconds"] for t in tried), default=300.0)
+            told = {**spec, **setting, "most_seconds": most}
+            runs = [self._to_target(name, {**told, "seed": s}, target) for s in TUNING_SEEDS]
+            seconds = [r["total_seconds"] if r["reached"] else math.inf for r in runs]
+            tried.append({"setting": setting, "seconds": statistics.mean(seconds), "runs": runs})
+        return tried
+
+    def _to_target(self, name: str, spec: dict[str, Any], target: float) -> dict[str, Any]:
+        side = self.side(name, spec)
+        curve = side["curve"]
+        run = {**summary(side, warm=0), "reached": curve[-1][1] >= target, "raw": side}
+        print(
+            f"  {name} lr {spec['lr']:g} rows {spec.get('trl_batch', 256)} seed {spec['seed']}:",
+            f"{run['total_seconds']:.1f} CPU s, {run['steps']} steps,",
+            f"{curve[0][1]:.3f} -> {curve[-1][1]:.3f}{'' if run['reached'] else ' (not reached)'}",
+            flush=True,
+        )
+        return run
 
 
 def _ratio(found: dict[str, Any], workload: Workload) -> list[str]:
@@ -126,10 +146,11 @@ def _work_done(found: dict[str, Any]) -> str:
 
 def _learned(found: dict[str, Any]) -> list[list[str]]:
     rows = []
-    for name, runs in found.items():
+    for name, side in found.items():
+        runs = side["runs"]
         seconds = [r["total_seconds"] for r in runs]
         rows.append([
-            name,
+            f"{name}, {', '.join(f'{k} {v:g}' for k, v in side['setting'].items())}",
             f"{statistics.median(seconds):.1f} s",
             f"{min(seconds):.1f} to {max(seconds):.1f} s",
             f"{statistics.median(r['steps'] for r in runs):.0f}",
@@ -150,7 +171,14 @@ def _print(bench: Bench) -> None:
             print(f"  {name}: {_work_done(found)}")
     if "learn" in bench.found:
         header = ["noisy checkpoint to 95 % held out", "CPU s", "range", "steps", "reached", "peak"]
-        print("\n" + table(header, _learned(bench.found["learn"])))
+        learned = bench.found["learn"]
+        print("\n" + table(header, _learned(learned)))
+        if len(learned) == 2:
+            middle = {
+                k: statistics.median(r["total_seconds"] for r in v["runs"])
+                for k, v in learned.items()
+            }
+            print(f"logpi is {middle['trl'] / middle['logpi']:.2f}x as fast (wanted: >= 3x)")
     print_surroundings(bench.sides)
     if bench.given.json:
         bench.given.json.write_text(

@@ -36,6 +36,8 @@ def main() -> None:
     scripts = [("grpo_vs_trl.py", asked)]
     if not asked:
         scripts += [("sft_dpo_vs_trl.py", []), ("cuda.py", [])]
+        audit = HERE.parent / "examples" / "audit_trl.py"
+        subprocess.run([sys.executable, str(audit), "--trl", str(PYTHON)], check=True)
     for name, arguments in scripts:
         given = ["--trl", str(PYTHON)] if name.endswith("_vs_trl.py") else []
         subprocess.run([sys.executable, str(HERE / name), *given, *arguments], check=True)

@@ -51,7 +51,11 @@ def main() -> None:
     sides, rows, figures = [], [], {}
     for name in ("sft", "dpo"):
         workload = WORKLOADS[name]
-        spec = prepare(workload, given.work) | {"steps": STEPS, "seed": 0, "look_every": 0}
+        spec = prepare(workload, given.work.resolve()) | {
+            "steps": STEPS,
+            "seed": 0,
+            "look_every": 0,
+        }
         found: dict[str, Any] = {}
         for batch in BATCHES:
             sides.append(run_side(given.trl, "lm.side_trl", {**spec, "trl_batch": batch}))

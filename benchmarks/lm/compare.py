@@ -55,7 +55,7 @@ def run_side(python: str, module: str, spec: dict[str, Any]) -> dict[str, Any]:
         given.write_text(json.dumps(spec))
         before = os.getloadavg()[0]
         done = subprocess.run(
-            [python, "-m", module, str(given), str(answer)],
+            [os.path.abspath(python), "-m", module, str(given), str(answer)],
             env=one_thread(),
             cwd=folder,
             capture_output=True,

@@ -20,7 +20,7 @@ from logpi.worlds.lm.source import SampledSource
 
 
 class Reached(Exception):
-    """The target accuracy was reached."""
+    """The target accuracy was reached, or the time that a run may take is over."""
 
 
 def _watch(clock: Clock, spec: dict[str, Any]) -> list[tuple[int, float]]:
@@ -38,6 +38,8 @@ def _watch(clock: Clock, spec: dict[str, Any]) -> list[tuple[int, float]]:
             clock.paused(look)
         clock.mark()
         if curve and curve[-1][1] >= spec["target"]:
+            raise Reached
+        if sum(clock.seconds) > spec.get("most_seconds", float("inf")):
             raise Reached
         return draw(self, policy, iteration)
 

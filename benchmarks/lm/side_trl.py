@@ -37,6 +37,8 @@ class Steps(TrainerCallback):
         if self.spec["heldout"] and state.global_step % self.spec["look_every"] == 0:
             self.clock.paused(lambda: self._look(state, control, kwargs["model"]))
         self.clock.mark()
+        if sum(self.clock.seconds) > self.spec.get("most_seconds", float("inf")):
+            control.should_training_stop = True
 
     def _look(self, state: Any, control: Any, model: torch.nn.Module) -> None:
         if not self.spec["heldout"]:
