@@ -10,9 +10,23 @@ import time
 import pytest
 
 SURFACE = {
-    "logpi": ["LM", "LogpiError", "RECIPES", "Recipe", "Run", "Stopped", "core", "recipe", "train"],
+    "logpi": [
+        "Gym",
+        "LM",
+        "LogpiError",
+        "MDP",
+        "RECIPES",
+        "Recipe",
+        "Run",
+        "Stopped",
+        "audit",
+        "core",
+        "mdp",
+        "recipe",
+        "train",
+    ],
     "logpi.recipes": ["FACTORIES", "RECIPES", "recipe"],
-    "logpi.run": ["Run", "Stopped", "train", "train_config"],
+    "logpi.run": ["Figures", "Run", "Stopped", "train", "train_config"],
     "logpi.core": [
         "Aggregate",
         "Batch",
@@ -25,6 +39,8 @@ SURFACE = {
         "Regulariser",
         "Signals",
         "Source",
+        "StepwisePolicy",
+        "TrustPolicy",
         "aggregate",
         "coefficient",
         "credit",
@@ -78,6 +94,7 @@ SURFACE = {
     "logpi.core.errors": [
         "ConfigError",
         "DataError",
+        "EnvironmentFailure",
         "GroupError",
         "LogpiError",
         "ModelError",
@@ -97,6 +114,7 @@ SURFACE = {
         "discount_to_here",
         "discounted_sum",
         "lambda_return",
+        "sarsa_target",
         "td_error",
         "trajectory_return",
         "vtrace_advantage",
@@ -104,7 +122,7 @@ SURFACE = {
     ],
     "logpi.core.seeds": ["mix"],
     "logpi.core.surrogate": ["surrogate"],
-    "logpi.core.traits": ["Traits", "factory", "name_of", "traits", "traits_of"],
+    "logpi.core.traits": ["Traits", "factory", "fitting", "name_of", "traits", "traits_of"],
     "logpi.core.types": [
         "Aggregate",
         "Batch",
@@ -117,6 +135,49 @@ SURFACE = {
         "Regulariser",
         "Signals",
         "Source",
+        "StepwisePolicy",
+        "TrustPolicy",
+    ],
+    "logpi.core.derived": ["critic_target", "penalised", "start_discounted", "whitened"],
+    "logpi.audit": ["AuditReport", "audit", "claims", "loss", "sampled", "worst_case"],
+    "logpi.mdp": [
+        "FiniteMDP",
+        "Layout",
+        "Learned",
+        "LinearSoftmax",
+        "MDP",
+        "METHODS",
+        "Solution",
+        "TabularSoftmax",
+        "action_name",
+        "action_values",
+        "advantages",
+        "as_probabilities",
+        "backup",
+        "constant",
+        "epsilon_greedy",
+        "evaluate",
+        "exact",
+        "exponential",
+        "from_csr",
+        "from_dense",
+        "from_function",
+        "from_gymnasium",
+        "from_mdptoolbox",
+        "from_pairs",
+        "greedy",
+        "inverse",
+        "learn",
+        "linear",
+        "load",
+        "save",
+        "solve",
+        "state_name",
+        "stationary",
+        "uniform",
+        "visitation",
+        "visits",
+        "zoo",
     ],
 }
 
@@ -165,7 +226,16 @@ def test_import_is_cheap():
 
 
 def test_import_loads_no_heavy_library():
-    heavy = ["torch", "transformers", "numpy", "pydantic", "numba", "datasets"]
+    heavy = [
+        "torch",
+        "transformers",
+        "numpy",
+        "pydantic",
+        "numba",
+        "datasets",
+        "scipy",
+        "gymnasium",
+    ]
     code = f"import sys, logpi; print([m for m in {heavy} if m in sys.modules])"
     assert run(code) == "[]"
 

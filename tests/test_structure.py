@@ -25,11 +25,14 @@ MAY_IMPORT = {
     "logpi.core": ["logpi.core"],
     "logpi.rows": ["logpi.core", "logpi.rows"],
     "logpi.recipes": ["logpi.core", "logpi.rows"],
+    "logpi.worlds.gym": ["logpi.core", "logpi.worlds.gym"],
     "logpi.worlds.lm": ["logpi.core", "logpi.worlds.lm"],
+    "logpi.worlds.mdp": ["logpi.core", "logpi.worlds.mdp"],
+    "logpi.audit": ["logpi.audit", "logpi.core", "logpi.recipes", "logpi.worlds.mdp"],
     "logpi.train": ["logpi.core", "logpi.recipes", "logpi.train"],
     "logpi.views": ["logpi.core", "logpi.recipes", "logpi.train.rundir", "logpi.views"],
 }
-ROOTS = ["logpi", "logpi.__main__", "logpi.demo", "logpi.docs", "logpi.run"]
+ROOTS = ["logpi", "logpi.__main__", "logpi.demo", "logpi.docs", "logpi.mdp", "logpi.run"]
 
 FORBIDDEN = {
     r"pickle\.load\(": "files are JSON, YAML or safetensors; nothing is unpickled from disk",
@@ -279,7 +282,7 @@ def test_tests_mirror_the_source():
         if folder.parts[:1] == ("learn",):  # slow learning tests, of the whole house
             continue
         assert (SOURCE / "logpi" / folder).is_dir(), f"{path}: no such folder in src/logpi"
-    for package in ("core", "worlds/lm", "train", "views"):
+    for package in ("core", "worlds/lm", "worlds/mdp", "train", "views", "audit"):
         assert list((TESTS / package).glob("test_*.py")), f"tests/{package} has no tests"
 
 

@@ -15,19 +15,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from logpi import core
+    from logpi import audit, core, mdp
     from logpi.core.errors import LogpiError
     from logpi.core.recipe import Recipe
     from logpi.recipes import RECIPES, recipe
     from logpi.run import Run, Stopped, train
+    from logpi.worlds.gym.world import Gym
     from logpi.worlds.lm.world import LM
+    from logpi.worlds.mdp.world import MDP
 
 __version__ = "0.1.0"
 
-__all__ = ["LM", "RECIPES", "LogpiError", "Recipe", "Run", "Stopped", "core", "recipe", "train"]
+__all__ = [
+    "LM",
+    "MDP",
+    "RECIPES",
+    "Gym",
+    "LogpiError",
+    "Recipe",
+    "Run",
+    "Stopped",
+    "audit",
+    "core",
+    "mdp",
+    "recipe",
+    "train",
+]
 
 _HOME = {
+    "Gym": "logpi.worlds.gym.world",
     "LM": "logpi.worlds.lm.world",
+    "MDP": "logpi.worlds.mdp.world",
     "LogpiError": "logpi.core.errors",
     "RECIPES": "logpi.recipes",
     "Recipe": "logpi.core.recipe",
@@ -35,7 +53,7 @@ _HOME = {
     "Stopped": "logpi.run",
     "recipe": "logpi.recipes",
 }
-_PACKAGES = ("core", "train")  # `logpi.train` is a package that can be called
+_PACKAGES = ("audit", "core", "mdp", "train")  # `logpi.audit` and `logpi.train` can be called
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,8 @@
 """The generated parts of the documentation: `python -m logpi.docs` writes them, a test compares.
 
 A part stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`, and comes from the code it
-describes: the table of recipes, and the first line of each credit, coefficient and averaging.
+describes: the table of recipes, the audit of each, and the first line of each credit, coefficient
+and averaging.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
+from logpi.audit.page import markdown as audited
 from logpi.core import aggregate, coefficient, credit, divergence, regulariser, returns
 from logpi.views.recipes_table import markdown
 
 __all__ = ["PAGES", "PARTS", "main", "rendered"]
 
-PAGES = ("README.md", "docs/formulas.md")
+PAGES = ("README.md", "docs/audit.md", "docs/formulas.md")
 """The pages with generated parts, from the root of a checkout."""
 
 
@@ -33,6 +35,7 @@ def _definitions(*modules: ModuleType) -> str:
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
+    "audit": audited,
     "recipes": markdown,
     "credits": lambda: _definitions(credit),
     "coefficients": lambda: _definitions(coefficient, regulariser),
@@ -50,6 +53,8 @@ def rendered(page: str) -> str:
     """
     for name, write in PARTS.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if begin not in page:
+            continue
         fresh = f"{begin}\n\n{write()}\n{end}"
         page = re.sub(f"{begin}.*?{end}", lambda _, new=fresh: new, page, flags=re.DOTALL)
     return page

@@ -7,10 +7,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from logpi.core.errors import ConfigError, LogpiError, NonFiniteError
+from logpi.core.nearest import did_you_mean
 from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
 from logpi.train.config import RunConfig, build_config, python_reward, validated
@@ -19,9 +21,21 @@ from logpi.train.loggers import Loggers
 from logpi.train.loop import Trainer
 from logpi.train.progress import Reporter
 from logpi.train.rundir import RunDirectory, read_config, read_metrics, refuse_existing
-from logpi.worlds.lm.world import LM
 
-__all__ = ["Run", "Stopped", "train", "train_config"]
+if TYPE_CHECKING:
+    from logpi.worlds.gym.world import Gym
+    from logpi.worlds.lm.world import LM
+    from logpi.worlds.mdp.world import MDP
+
+__all__ = ["Figures", "Run", "Stopped", "train", "train_config"]
+
+
+_WORLDS = {
+    "lm": ("logpi.worlds.lm.world", "LM"),
+    "mdp": ("logpi.worlds.mdp.world", "MDP"),
+    "gym": ("logpi.worlds.gym.world", "Gym"),
+}
+"""Where each kind of world is defined: only the one that runs is imported."""
 
 
 class Stopped(Exception):  # not an error: somebody asked for it
@@ -36,6 +50,19 @@ class Stopped(Exception):  # not an error: somebody asked for it
         self.run, self.signal = run, signal
 
 
+class Figures(dict[str, float]):
+    """What an evaluation found, by name.
+
+    >>> Figures({"return": 1.5}).mean_return
+    1.5
+    """
+
+    @property
+    def mean_return(self) -> float:
+        """The mean return of its episodes, or an MDP's exact one."""
+        return self["return"]
+
+
 class Run:
     """A run directory, finished or not: its metrics, its model, and how to measure it again.
 
@@ -43,7 +70,7 @@ class Run:
     'runs/none'
     """
 
-    def __init__(self, directory: str | Path, *, world: LM | None = None) -> None:
+    def __init__(self, directory: str | Path, *, world: LM | MDP | Gym | None = None) -> None:
         """The run at `directory`; `world` if its reward is a Python function."""
         self.directory = Path(directory)
         self._world = world
@@ -66,37 +93,58 @@ class Run:
 
     @property
     def model_dir(self) -> Path:
-        """The trained model, as a Hugging Face folder."""
+        """The trained model: a Hugging Face folder, or a policy's parameters and table."""
         return self.directory / "model"
 
-    def evaluate(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:
-        """Held-out figures of the exported model: greedy, or of `samples` samples with pass@k.
+    @property
+    def policy(self) -> Any:
+        """The trained policy: `act(observation)` in environments, `probabilities()` of an MDP.
 
+        Raises `ConfigError` where there is none yet, and of a language model, whose folder
+        transformers reads.
+        """
+        world = self._world or world_of(self.config)
+        self._need_model()
+        opened = getattr(world, "policy_in", None)
+        if opened is None:
+            raise ConfigError(
+                f"a language model is read by transformers: "
+                f"AutoModelForCausalLM.from_pretrained({str(self.model_dir)!r})."
+            )
+        return opened(self.model_dir)
+
+    def evaluate(
+        self, *, examples: int | None = None, samples: int = 1, episodes: int | None = None
+    ) -> Figures:
+        """Figures of the exported model. In the finite world they are exact.
+
+        Of a language model on held-out data: greedy, or of `samples` samples with pass@k. In
+        environments, of `episodes` greedy episodes: `run.evaluate(episodes=100).mean_return`.
         Raises `ConfigError` where the run has no held-out data or no model yet.
         """
         config = self.config
         world = self._world or world_of(config)
-        if world.eval_data is None:
-            raise ConfigError(
-                f"{self.directory} has no held-out data. Train with world.eval_data=..."
-            )
-        if not self.model_dir.is_dir():
-            raise ConfigError(
-                f"{self.directory} has no model yet: it stopped at iteration {self.done} of "
-                f"{config.iterations}. Go on with `logpi train --resume {self.directory}`."
-            )
+        self._need_model()
         with contextlib.ExitStack() as resources:
             evaluator = world.evaluator(
                 recipe_of(config), self.model_dir, resources, seed=config.seed
             )
-            return evaluator(examples=examples, samples=samples)
+            return Figures(evaluator(examples=episodes or examples, samples=samples))
+
+    def _need_model(self) -> None:
+        if not self.model_dir.is_dir():
+            raise ConfigError(
+                f"{self.directory} has no model yet: it stopped at iteration {self.done} of "
+                f"{self.config.iterations}. Go on with `logpi train --resume {self.directory}`."
+            )
 
 
 def train(
     *,
     recipe: str | Mapping[str, Any],
-    world: LM | Mapping[str, Any],
-    iterations: int,
+    world: LM | MDP | Gym | Mapping[str, Any],
+    iterations: int | None = None,
+    total_steps: int | None = None,
     directory: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
@@ -106,6 +154,8 @@ def train(
 
     `recipe="grpo"` takes the paper's settings, `{"name": "grpo", "beta": 0.0}` changes one. The run
     is written to `directory` (runs/RECIPE by default), which must not exist unless `resume` is set.
+
+    In environments `total_steps` may stand for `iterations`: so many decisions in all, at least.
 
     Raises `LogpiError` where something given cannot be used, before anything is written, and
     `Stopped` where a signal ended the run early.
@@ -120,13 +170,36 @@ def train(
     (1, 'model')
     """
     if isinstance(world, Mapping):
-        world = validated(LM, {"kind": "lm", **world}, prefix="world.")
+        world = _validated(world, where="the arguments")
     told = {"recipe": recipe if isinstance(recipe, str) else dict(recipe), **settings}
+    if iterations is None:
+        iterations = _iterations(world, total_steps)
     config = build_config({**told, "world": world.model_dump(), "iterations": iterations})
     return train_config(config, world=world, directory=directory, resume=resume, quiet=quiet)
 
 
-def world_of(config: RunConfig, *, reward: Any = None) -> LM:
+def _iterations(world: LM | MDP | Gym, total_steps: int | None) -> int:
+    a_turn = getattr(world, "steps_an_iteration", None)
+    if total_steps is None or a_turn is None:
+        raise ConfigError(
+            "how long shall it train? Say iterations=100, or in environments total_steps=100_000."
+        )
+    return max(1, -(-total_steps // a_turn))
+
+
+def _validated(told: Mapping[str, Any], *, where: str) -> LM | MDP | Gym:
+    kind = told.get("kind", "lm")
+    if kind not in _WORLDS:
+        raise ConfigError(
+            f"`world.kind` in {where} is {kind!r}.{did_you_mean(str(kind), _WORLDS)} "
+            f"It is {' or '.join(_WORLDS)}."
+        )
+    module, name = _WORLDS[kind]
+    world = getattr(import_module(module), name)
+    return validated(world, {**told, "kind": kind}, prefix="world.", where=where)
+
+
+def world_of(config: RunConfig, *, reward: Any = None) -> LM | MDP | Gym:
     """The world of a configuration; `reward` replaces a Python function, which no file holds."""
     told = dict(config.world)
     if reward is not None:
@@ -136,13 +209,13 @@ def world_of(config: RunConfig, *, reward: Any = None) -> LM:
             f"this run's reward was the Python function {name}, which no file can hold. Give it "
             "again: `--reward file.py:function` on the command line, or the world from Python."
         )
-    for key in ("data", "eval_data"):
-        if rows := python_reward(told.get(key)):
+    for key in ("data", "eval_data", "model", "features", "env"):
+        if given := python_reward(told.get(key)):
             raise ConfigError(
-                f"this run's `world.{key}` was given from Python ({rows}) and is too long for "
-                "config.yaml. Give the world again from Python, or keep the rows in a file."
+                f"this run's `world.{key}` was given from Python ({given}) and is no text for "
+                "config.yaml. Give the world again from Python, or keep it in a file."
             )
-    return validated(LM, told, prefix="world.", where="the configuration")
+    return _validated(told, where="the configuration")
 
 
 def recipe_of(config: RunConfig) -> Recipe:
@@ -154,7 +227,7 @@ def recipe_of(config: RunConfig) -> Recipe:
 def train_config(
     config: RunConfig,
     *,
-    world: LM | None = None,
+    world: LM | MDP | Gym | None = None,
     directory: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
@@ -260,7 +333,8 @@ class _Session:
 
     def _reached(self, metrics: Mapping[str, float]) -> bool:
         target = self.config.evaluate.stop_at
-        return target is not None and metrics.get("eval/reward", float("-inf")) >= target
+        reached = metrics.get("eval/reward", metrics.get("eval/return", float("-inf")))
+        return target is not None and reached >= target
 
     def _dump(self, error: NonFiniteError) -> None:
         path = self.rundir.path / "nonfinite.jsonl"

@@ -13,10 +13,14 @@ __all__ = ["COMMANDS", "build", "parse"]
 # Name and first line of help.
 COMMANDS = {
     "train": "train a policy: a recipe, a preset or a YAML file, and key=value overrides",
-    "evaluate": "the trained model on held-out data, greedy or with several samples",
+    "evaluate": "the trained model on held-out data, or a finite policy's exact return",
     "show": "a rollout in the terminal, every token coloured by its coefficient",
     "report": "one offline HTML file: curves, samples, a heat map per token",
     "recipes": "the table of recipes: data, credit, coefficient, averaging",
+    "solve": "the optimal values and policy of a finite MDP, with a certified bound",
+    "learn": "values and policies of a finite MDP from experience: Monte Carlo, TD, Q-learning",
+    "mdp": "the finite MDPs that come along, and what their options are",
+    "audit": "the exact bias and variance of a recipe's gradient, against named objectives",
     "demo": "train a small model from scratch: SFT on noisy arithmetic, then GRPO",
 }
 
@@ -47,7 +51,8 @@ def build() -> argparse.ArgumentParser:
             "train --list",
             "train grpo world.model=path/to/model world.data=train.jsonl --reward reward.py:score",
             "show demo",
-            "report demo",
+            "solve book_grid --discount 0.9 --plot",
+            "audit grpo --world tokens/capital --group-size 2",
         ),
     )
     parser.add_argument("--version", action="version", version=f"logpi {version('logpi')}")
@@ -61,7 +66,7 @@ def build() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """What was asked for; words of `train` may stand before, between and after its options.
+    """What was asked for; key=value words may stand before, between and after the options.
 
     >>> given = parse(["train", "grpo", "--quiet", "iterations=5"])
     >>> given.words, given.quiet
@@ -75,7 +80,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             f"Commands are {', '.join(COMMANDS)}"
         )
     given, rest = parser.parse_known_args(argv)
-    unknown = [word for word in rest if word.startswith("-") or given.command != "train"]
+    unknown = [word for word in rest if word.startswith("-") or not hasattr(given, "words")]
     if unknown:
         command = _command(parser, given.command)
         options = [o for action in command._actions for o in action.option_strings]
@@ -83,7 +88,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         command.error(
             f"there is no {kind} `{unknown[0]}` here.{_near(unknown[0].split('=')[0], options)}"
         )
-    if given.command == "train":
+    if hasattr(given, "words"):
         given.words += rest
     return given
 
@@ -148,6 +153,7 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--examples", type=_count, metavar="N", help="how many held-out examples (default: all)"
     )
+    p.add_argument("--episodes", type=_count, metavar="N", help="how many episodes to play")
     p.add_argument(
         "--sample",
         type=_count,
@@ -184,11 +190,106 @@ def _recipes(p: argparse.ArgumentParser) -> None:
     p.epilog = _examples("recipes", "recipes --json")
 
 
+def _solve(p: argparse.ArgumentParser) -> None:
+    _model(p)
+    p.add_argument("--method", default="auto", help="default: auto, which says what it chose")
+    p.add_argument(
+        "--tolerance", type=float, default=1e-6, metavar="E", help="largest error of any value"
+    )
+    p.add_argument("--horizon", type=_count, metavar="T", help="decisions until the task is over")
+    _plot(p, "a picture: values and arrows on the grid")
+    p.add_argument(
+        "--animate", metavar="FILE", help="a film of the iterations on the grid: .gif or .mp4"
+    )
+    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    p.epilog = _examples(
+        "solve book_grid --discount 0.9 --plot",
+        "solve book_grid r_forbidden=-10 --method value_iteration --animate values.gif",
+        "solve FILE.npz --method auto --json",
+    )
+
+
+def _learn(p: argparse.ArgumentParser) -> None:
+    _model(p)
+    p.add_argument("--method", default="q_learning", help="`logpi learn --list` shows them")
+    p.add_argument("--episodes", type=_count, default=500, metavar="N", help="default: 500")
+    p.add_argument(
+        "--runs", type=_count, default=1, metavar="N", help="independent runs to average"
+    )
+    p.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="an option of the method, such as alpha=0.5, epsilon=0.1, lam=0.9; may be repeated",
+    )
+    _plot(p, "a picture of the learning curve")
+    p.add_argument("--list", action="store_true", help="list the methods with their options")
+    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    p.epilog = _examples(
+        "learn --list",
+        "learn cliff --method sarsa --episodes 500 --plot",
+        "learn random_walk --method td --set alpha=0.1 --runs 100 --plot walk.png",
+    )
+
+
+def _mdp(p: argparse.ArgumentParser) -> None:
+    p.add_argument("what", choices=["list", "show"], help="list them all, or show one")
+    p.add_argument("model", nargs="?", metavar="MODEL", help="the one to show")
+    p.add_argument("--json", action="store_true", help="JSON instead of a table")
+    p.epilog = _examples("mdp list", "mdp show cliff")
+
+
+def _audit(p: argparse.ArgumentParser) -> None:
+    p.add_argument("recipe", metavar="RECIPE", help="`logpi recipes` lists them")
+    p.add_argument(
+        "words", nargs="*", metavar="key=value", help="constants of the recipe: beta=0.1 low=0.2"
+    )
+    p.add_argument(
+        "--world", default="tokens/capital", metavar="MODEL", help="an MDP of the zoo, or a file"
+    )
+    p.add_argument("--group-size", type=_count, default=2, metavar="G", help="rows of a group")
+    p.add_argument("--horizon", type=_count, metavar="T", help="decisions until the task is over")
+    p.add_argument("--discount", type=float, metavar="G", help="default: the model's own")
+    p.add_argument("--steps", type=_count, default=1, metavar="N", help="gradient steps on a batch")
+    p.add_argument(
+        "--sampled", type=_count, metavar="N", help="draw N batches instead of enumerating them all"
+    )
+    p.add_argument("--seed", type=int, default=0, help="of a sampled audit (default: 0)")
+    _plot(p, "a picture: true advantage and expected coefficient of each decision")
+    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    p.epilog = _examples(
+        "audit grpo --world tokens/capital --group-size 2",
+        "audit rloo --world tokens/lengths --group-size 4 --json",
+        "audit ppo low=0.1 high=0.1 --world bandit --steps 3",
+    )
+
+
 def _demo(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--quick", action="store_true", help="a few iterations, to see that everything works"
     )
     p.epilog = _examples("demo", "demo --quick")
+
+
+def _model(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL|FILE",
+        help="an MDP of the zoo (`logpi mdp list`), or a file",
+    )
+    p.add_argument(
+        "words", nargs="*", metavar="key=value", help="options of the model: rows=8 slip=0.1"
+    )
+    p.add_argument("--discount", type=float, metavar="G", help="default: the model's own")
+
+
+def _plot(p: argparse.ArgumentParser, what: str) -> None:
+    p.add_argument(
+        "--plot", nargs="?", const="", metavar="FILE", help=f"{what} (default: MODEL.png)"
+    )
 
 
 def _run(p: argparse.ArgumentParser) -> None:
@@ -218,5 +319,9 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "show": _show,
     "report": _report,
     "recipes": _recipes,
+    "solve": _solve,
+    "learn": _learn,
+    "mdp": _mdp,
+    "audit": _audit,
     "demo": _demo,
 }

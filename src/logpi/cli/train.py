@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from logpi.cli.rewards import python_function
 from logpi.core.errors import ConfigError
 from logpi.recipes import RECIPES
 from logpi.run import Stopped, train_config, world_of
@@ -18,7 +19,6 @@ from logpi.train.overrides import apply_overrides
 from logpi.train.rundir import read_config, run_path
 from logpi.views.reading import find
 from logpi.views.show import console
-from logpi.worlds.lm.rewardspec import load_function
 
 __all__ = ["run"]
 
@@ -31,7 +31,7 @@ def run(given: Namespace) -> int:
         _list()
         return 0
     words, directory, resume = _what(given)
-    reward = load_function(given.reward) if given.reward else None
+    reward = python_function(given.reward) if given.reward else None
     config = _config(words, directory if resume else None)
     if reward is not None:  # so that config.yaml names the reward that ran, not the one it replaced
         config = config.model_copy(update={"world": {**config.world, "reward": reward}})
@@ -95,8 +95,9 @@ def _list() -> None:
     for name, what in presets().items():
         table.add_row(Text(name), Text(what))
     for name, recipe in RECIPES.items():
-        if recipe.data != "replay" and recipe.update == "adam" and recipe.critic != "q":
-            table.add_row(Text(name), Text(f"{recipe.data}; {recipe.paper}"))
+        text = recipe.data != "replay" and recipe.update == "adam" and recipe.critic != "q"
+        where = "" if text else "finite world only; "
+        table.add_row(Text(name), Text(f"{where}{recipe.data}; {recipe.paper}"))
     console().print(table)
 
 
@@ -116,4 +117,6 @@ _FIGURES = (
     ("nll", "nll"),
     ("eval/reward", "held-out reward"),
     ("eval/correct", "held-out share correct"),
+    ("eval/return", "exact return"),
+    ("eval/regret", "less than the best by"),
 )

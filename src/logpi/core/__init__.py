@@ -17,6 +17,8 @@ from logpi.core.types import (
     Regulariser,
     Signals,
     Source,
+    StepwisePolicy,
+    TrustPolicy,
 )
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "Regulariser",
     "Signals",
     "Source",
+    "StepwisePolicy",
+    "TrustPolicy",
     "aggregate",
     "coefficient",
     "credit",

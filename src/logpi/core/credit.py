@@ -6,17 +6,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from logpi.core.derived import penalised, start_discounted, whitened
 from logpi.core.errors import ConfigError, PairError, TrajectoryError
 from logpi.core.groups import group_index, group_mean, group_sizes, group_spread
 from logpi.core.returns import (
-    discount_to_here,
     discounted_sum,
+    sarsa_target,
     trajectory_return,
     vtrace_advantage,
     vtrace_value,
 )
 from logpi.core.returns import td_error as _td_error
-from logpi.core.traits import factory, traits
+from logpi.core.traits import factory, fitting, traits
 from logpi.core.types import Credit, Signals
 
 __all__ = [
@@ -114,12 +115,20 @@ def baselined_return(s: Signals) -> Float[Tensor, "n t"]:
 def action_value(s: Signals) -> Float[Tensor, "n t"]:
     """Q_w(s_t, a_t), as a critic estimates it. Sutton et al. 1999, theorem 2.
 
+    The critic is fitted to the Sarsa target R_{t+1} + γ Q_w(s_{t+1}, a_{t+1}).
+
     >>> import torch
     >>> from logpi.core.examples import signals
     >>> action_value(signals(q=torch.ones(2, 2))).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
     return s.need("q").clone()
+
+
+fitting(
+    action_value,
+    lambda s: sarsa_target(s.reward, s.discount, s.end, s.need("q"), s.need("next_value")),
+)
 
 
 @traits(reads=("value", "next_value"))
@@ -161,16 +170,23 @@ def vtrace(rho_max: float = 1.0, c_max: float = 1.0) -> Credit:
     """
 
     def credit(s: Signals) -> Tensor:
-        value, following = s.need("value"), s.need("next_value")
-        ratio = torch.where(s.mask, s.need("logp") - s.need("logp_old"), 0.0).exp()
-        target = vtrace_value(
-            value, td_error(s), s.discount, s.end, ratio, rho_max=rho_max, c_max=c_max
-        )
         return vtrace_advantage(
-            s.reward, s.discount, s.end, target, value=value, next_value=following
+            s.reward,
+            s.discount,
+            s.end,
+            target(s),
+            value=s.need("value"),
+            next_value=s.need("next_value"),
         )
 
-    return credit
+    def target(s: Signals) -> Tensor:
+        ratio = torch.where(s.mask, s.need("logp") - s.need("logp_old"), 0.0).exp()
+        delta = td_error(s)
+        return vtrace_value(
+            s.need("value"), delta, s.discount, s.end, ratio, rho_max=rho_max, c_max=c_max
+        )
+
+    return fitting(credit, target)
 
 
 @factory(reads=("group",))
@@ -313,72 +329,6 @@ def preference_sign(s: Signals) -> Float[Tensor, "n t"]:
             "both rows of a pair have the same reward, so neither is chosen. Drop the pair."
         )
     return _spread_over_row(s, gap.sign())
-
-
-@factory()
-def whitened(credit: Credit, epsilon: float = 1e-8) -> Credit:
-    """Another credit, z-scored over the batch's decisions: REINFORCE++, arXiv 2501.03262, sec. 3.
-
-    Decisions count by their row's weight. The statistics are those of the whole batch, so rows
-    influence each other; where all credits are equal it is 0.
-
-    >>> from logpi.core.examples import signals
-    >>> whitened(total_return, epsilon=0.0)(signals()).tolist()
-    [[-1.0, -1.0], [1.0, 1.0]]
-    """
-
-    def of_batch(s: Signals) -> Tensor:
-        x = credit(s)
-        weight = s.mask * s.weight[:, None]
-        mass = weight.sum()
-        if mass == 0:
-            return torch.zeros_like(x)
-        mean = (weight * x).sum() / mass
-        spread = ((weight * (x - mean) ** 2).sum() / mass).sqrt()
-        counted = x[weight > 0]
-        if (counted == counted[0]).all():
-            return torch.zeros_like(x)
-        return torch.where(s.mask, (x - mean) / (spread + epsilon), 0.0)
-
-    return of_batch
-
-
-@factory(reads=("logp_old", "logp_ref"))
-def penalised(credit: Credit, beta: float = 0.05) -> Credit:
-    """Another credit, of rewards r_t − β (logp_old − logp_ref): the reference inside the reward.
-
-    InstructGPT (arXiv 2203.02155), eq. 2; this is the only form that keeps how an action changes
-    later states, and its expectation is β times the reverse KL of the whole trajectory.
-
-    >>> import torch
-    >>> from logpi.core.examples import signals
-    >>> s = signals(logp_old=torch.zeros(2, 2), logp_ref=torch.full((2, 2), -1.0))
-    >>> penalised(reward_to_go(), beta=0.5)(s).tolist()
-    [[0.0, 0.5], [1.0, 1.5]]
-    """
-
-    def of_penalised(s: Signals) -> Tensor:
-        penalty = beta * (s.need("logp_old") - s.need("logp_ref"))
-        return credit(s.having(reward=s.reward - torch.where(s.mask, penalty, 0.0)))
-
-    return of_penalised
-
-
-@factory()
-def start_discounted(credit: Credit) -> Credit:
-    """Another credit times γ^t: its mean is the gradient of the discounted return from the start.
-
-    Sutton & Barto, section 13.3. Without it the mean is no gradient of a discounted objective.
-
-    >>> from logpi.core.examples import signals
-    >>> start_discounted(reward_to_go())(signals()).tolist()
-    [[1.0, 1.0], [2.0, 2.0]]
-    """
-
-    def of_start(s: Signals) -> Tensor:
-        return discount_to_here(s.discount, s.end) * credit(s)
-
-    return of_start
 
 
 def _row_return(s: Signals) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "DataError",
+    "EnvironmentFailure",
     "GroupError",
     "LogpiError",
     "ModelError",
@@ -43,6 +44,10 @@ class ConfigError(LogpiError, ValueError):
 
 class DataError(LogpiError, ValueError):
     """A row of a data file cannot be used."""
+
+
+class EnvironmentFailure(LogpiError, RuntimeError):
+    """An environment raised, hung, or gave a number that is NaN or infinite."""
 
 
 class ModelError(LogpiError, ValueError):

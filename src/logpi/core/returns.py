@@ -15,6 +15,7 @@ __all__ = [
     "discount_to_here",
     "discounted_sum",
     "lambda_return",
+    "sarsa_target",
     "td_error",
     "trajectory_return",
     "vtrace_advantage",
@@ -93,6 +94,27 @@ def td_error(
     1.7
     """
     return reward + discount * next_value - value
+
+
+def sarsa_target(
+    reward: Float[Tensor, "n t"],
+    discount: Float[Tensor, "n t"],
+    end: Bool[Tensor, "n t"],
+    q: Float[Tensor, "n t"],
+    next_value: Float[Tensor, "n t"],
+) -> Float[Tensor, "n t"]:
+    """R_{t+1} + γ Q(s_{t+1}, a_{t+1}); after an end, where no action follows, γ V(s_{t+1}).
+
+    Sutton & Barto, eq. 6.7. At a truncation V(s) = Σ_a π(a|s) Q(s, a) stands for the action that
+    was never taken.
+
+    >>> one = torch.ones(1, 2)
+    >>> end = torch.tensor([[False, True]])
+    >>> sarsa_target(one, one, end, 2 * one, 5 * one).tolist()
+    [[3.0, 6.0]]
+    """
+    following = torch.cat([q[:, 1:], next_value[:, -1:]], dim=1)
+    return reward + discount * torch.where(end, next_value, following)
 
 
 def lambda_return(

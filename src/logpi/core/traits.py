@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-__all__ = ["Traits", "factory", "name_of", "traits", "traits_of"]
+__all__ = ["Traits", "factory", "fitting", "name_of", "traits", "traits_of"]
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +28,8 @@ class Traits:
     reads: frozenset[str] = frozenset()
     proportional: bool = False  # coefficient = credit · something: 0 wherever the credit is 0
     whole_row: bool = False  # reads the log-probabilities of the whole row
+    # what its critic is fitted to, where that is not value + credit
+    target: Callable[[Any], Any] | None = None
 
 
 _TRAITS: WeakKeyDictionary[Callable[..., Any], Traits] = WeakKeyDictionary()
@@ -54,6 +56,16 @@ def name_of(function: Callable[..., Any]) -> str:
     return traits_of(function).name
 
 
+def fitting(function: F, target: Callable[[Any], Any]) -> F:
+    """The credit, whose critic is to be fitted to `target(signals)` instead of value + credit.
+
+    >>> traits_of(fitting(lambda s: s.q, target=lambda s: s.reward)).target is not None
+    True
+    """
+    _TRAITS[function] = replace(traits_of(function), target=target)
+    return function
+
+
 def traits(
     *, reads: tuple[str, ...] = (), proportional: bool = False, whole_row: bool = False
 ) -> Callable[[F], F]:
@@ -66,7 +78,10 @@ def traits(
     """
 
     def describe(function: F) -> F:
-        _TRAITS[function] = Traits(_name(function), frozenset(reads), proportional, whole_row)
+        known = traits_of(function)
+        _TRAITS[function] = Traits(
+            _name(function), frozenset(reads), proportional, whole_row, known.target
+        )
         return function
 
     return describe
@@ -102,6 +117,7 @@ def factory(
                 frozenset(reads).union(*(k.reads for k in known)),
                 all(k.proportional for k in known) if known else proportional,
                 whole_row or any(k.whole_row for k in known),
+                traits_of(function).target,
             )
             return function
 

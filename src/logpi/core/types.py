@@ -30,6 +30,8 @@ __all__ = [
     "Regulariser",
     "Signals",
     "Source",
+    "StepwisePolicy",
+    "TrustPolicy",
 ]
 
 Data = Literal[
@@ -169,6 +171,20 @@ class Signals:
         facts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: x[rows] for k, x in facts.items() if x is not None})
 
+    def unrolled(self) -> Signals:
+        """The facts of each decision as a row of its own: k rows of one decision, in order."""
+        row, step = self.mask.nonzero(as_tuple=True)
+        facts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        wide = self.mask.shape
+        return replace(
+            self,
+            **{
+                k: x[row, step][:, None] if x.shape == wide else x[row]
+                for k, x in facts.items()
+                if x is not None
+            },
+        )
+
     def need(self, name: str) -> Tensor:
         """The signal called `name`; raises `ConfigError` if nobody supplied it."""
         value = getattr(self, name)
@@ -277,6 +293,28 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class StepwisePolicy(Policy, Protocol):
+    """A policy whose decisions do not depend on their row: mini-batches may split rows."""
+
+    def unroll(self, inputs: Any, mask: Bool[Tensor, "n t"]) -> Any:
+        """Each decision of the mask as a row of its own, in order: k rows of one decision."""
+        ...
+
+
+@runtime_checkable
+class TrustPolicy(Policy, Protocol):
+    """A policy whose whole distribution is at hand, for a step that is bounded in KL."""
+
+    def snapshot(self, inputs: Any) -> Any:
+        """Each decision's distribution as it is now, detached."""
+        ...
+
+    def kl_from(self, inputs: Any, before: Any) -> Float[Tensor, "n t"]:
+        """KL(before ‖ now) of each decision's distribution, with gradient."""
+        ...
+
+
+@runtime_checkable
 class Source(Protocol):
     """Where batches come from.
 
@@ -301,7 +339,10 @@ class Critic(Protocol):
     """A learned value of each state (or state and action)."""
 
     def values(self, inputs: Any) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
-        """V(s_t) and V(s_{t+1}) of every decision, without gradient."""
+        """V(s_t) and V(s_{t+1}) of every decision, without gradient.
+
+        A critic of actions gives Q(s_t, a_t), and V(s_{t+1}) = Σ_a π(a|s_{t+1}) Q(s_{t+1}, a).
+        """
         ...
 
     def loss(

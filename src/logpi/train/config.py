@@ -27,13 +27,20 @@ from logpi.train.overrides import (
     suggest,
     write_yaml,
 )
-from logpi.train.published import PUBLISHED, published_rate
+from logpi.train.published import (
+    CRITIC_RATES,
+    ENVIRONMENTS,
+    PUBLISHED,
+    TABULAR,
+    published_rate,
+)
 from logpi.train.schedule import learning_rate
 from logpi.train.sections import (
     DATA,
     CheckpointConfig,
     EvaluateConfig,
     LogConfig,
+    NaturalConfig,
     OptimConfig,
 )
 
@@ -41,6 +48,7 @@ __all__ = [
     "CheckpointConfig",
     "EvaluateConfig",
     "LogConfig",
+    "NaturalConfig",
     "OptimConfig",
     "RunConfig",
     "build_config",
@@ -68,7 +76,7 @@ class RunConfig(BaseModel):
         description="`name`, and the hyper-parameters that differ from the paper's"
     )
     world: dict[str, Any] = Field(
-        description="`kind` (lm), and that world's settings: model, data, reward, ..."
+        description="`kind` (lm, mdp or gym), and that world's settings: model, data, reward, ..."
     )
     iterations: int = Field(ge=1, description="batches to draw and learn from")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of everything random")
@@ -79,6 +87,9 @@ class RunConfig(BaseModel):
         default=1, ge=1, description="optimizer steps an epoch: the batch is split in so many"
     )
     optim: OptimConfig = Field(default_factory=OptimConfig, description="the optimizer")
+    natural: NaturalConfig = Field(
+        default_factory=NaturalConfig, description="the natural step, where the recipe takes one"
+    )
     log: LogConfig = Field(default_factory=LogConfig, description="what is written down")
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig, description="resuming")
     evaluate: EvaluateConfig = Field(
@@ -111,14 +122,23 @@ class RunConfig(BaseModel):
 
     @property
     def learning_rate(self) -> float:
-        """`optim.lr`, or the recipe's published learning rate where that is unset."""
-        return published_rate(self.recipe_name).lr if self.optim.lr is None else self.optim.lr
+        """`optim.lr`, or where that is unset the recipe's published one (finite world: ours)."""
+        published = published_rate(self.recipe_name)
+        if self.optim.lr is not None:
+            return self.optim.lr
+        of_world = {"mdp": TABULAR, "gym": ENVIRONMENTS}
+        return of_world.get(self.world["kind"], published).lr
+
+    @property
+    def critic_learning_rate(self) -> float:
+        """`optim.critic_lr`, or where that is unset the world's."""
+        unset = CRITIC_RATES.get(self.world["kind"], 1e-3)
+        return unset if self.optim.critic_lr is None else self.optim.critic_lr
 
     def resolved(self) -> RunConfig:
-        """The same run with its learning rate written out: a later table cannot change it."""
-        return self.model_copy(
-            update={"optim": self.optim.model_copy(update={"lr": self.learning_rate})}
-        )
+        """The same run with its learning rates written out: a later table cannot change them."""
+        rates = {"lr": self.learning_rate, "critic_lr": self.critic_learning_rate}
+        return self.model_copy(update={"optim": self.optim.model_copy(update=rates)})
 
     def plain(self) -> dict[str, Any]:
         """The run as JSON-able data; functions and long data become names: see `python_reward`."""

@@ -13,12 +13,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from logpi.core.coefficient import truncated_importance
-from logpi.core.errors import NonFiniteError, RunError
+from logpi.core.derived import critic_target
+from logpi.core.errors import ConfigError, NonFiniteError, RunError
 from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix
-from logpi.core.types import Batch, Critic, Policy, Signals, Source
+from logpi.core.types import Batch, Critic, Policy, Signals, Source, TrustPolicy
 from logpi.train.config import RunConfig
-from logpi.train.observe import advantage_figures, credited, kl_figures, observe
+from logpi.train.natural import natural_step
+from logpi.train.observe import advantage_figures, corrected, credited, kl_figures, observe
 from logpi.train.optimizer import (
     load_optimizer,
     make_optimizer,
@@ -35,6 +37,7 @@ from logpi.train.update import (
     minibatches,
     take_step,
 )
+from logpi.train.work import Work, rolled_up, work_of
 
 __all__ = ["Outcome", "Trainer", "World"]
 
@@ -96,9 +99,9 @@ class Trainer:
         self.done = 0
         self.optimizer = make_optimizer(world.policy.named_parameters(), config.optim)
         self.critic_optimizer = None
-        if world.critic is not None:
+        if world.critic is not None and list(world.critic.named_parameters()):
             self.critic_optimizer = make_optimizer(
-                world.critic.named_parameters(), config.optim, lr=config.optim.critic_lr
+                world.critic.named_parameters(), config.optim, lr=config.critic_learning_rate
             )
 
     def iterate(self, *, records: int = 0) -> Outcome:
@@ -160,40 +163,67 @@ class Trainer:
         self, batch: Batch, signals: Signals, weight: Tensor
     ) -> tuple[Pushed, dict[str, float]]:
         recipe = _corrected(self.recipe, batch)
-        live = recipe.live(signals.mask, signals.need("credit"), weight)
-        whole = Pushed(torch.full_like(weight, torch.nan), torch.zeros_like(weight))
         figures = {"learning_rate": self._set_learning_rate()}
-        if not batch.rows:
-            return whole, figures  # nothing was learned from, so AdamW's momentum rests too
+        if not batch.rows:  # nothing was learned from, so AdamW's momentum rests too
+            return Pushed(weight + torch.nan, torch.zeros_like(weight)), figures
+        live = recipe.live(signals.mask, signals.need("credit"), weight)
+        target = None if recipe.critic is None else critic_target(recipe.credit, signals)
+        work = Work(batch.inputs, signals, weight, live, target)
+        work = work_of(work, recipe, self.world.policy)
+        whole = Pushed(torch.full_like(work.weight, torch.nan), torch.zeros_like(work.weight))
         for epoch in range(recipe.epochs):
             seed = mix(self.config.seed, self.done, epoch)
-            parts = list(minibatches(signals, self.config.minibatches, seed=seed))
+            parts = list(minibatches(work.signals, self.config.minibatches, seed=seed))
             for rows in parts:
                 here = rows[:, None]
                 # Fixed on the whole batch: a constant factor lets each part stand for it.
-                share = weight * here * len(parts)
+                share = work.weight * here * len(parts)
                 pushed = accumulate(
-                    self.world.policy, batch.inputs, signals, share, recipe=recipe, live=live & here
+                    self.world.policy,
+                    work.inputs,
+                    work.signals,
+                    share,
+                    recipe=recipe,
+                    live=work.live & here,
                 )
-                figures |= pushed.figures | self._step(batch, signals, share)
+                figures |= pushed.figures | self._step(work, share)
                 whole.logp = torch.where(here, pushed.logp, whole.logp)
                 whole.coefficient = torch.where(here, pushed.coefficient, whole.coefficient)
+        whole.logp = rolled_up(whole.logp, signals.mask, empty=torch.nan)
+        whole.coefficient = rolled_up(whole.coefficient, signals.mask, empty=0.0)
         return whole, figures
 
-    def _step(self, batch: Batch, signals: Signals, weight: Tensor) -> dict[str, float]:
-        """Move policy and critic, once the gradients of both are known to be finite."""
-        clip, policy, critic = self.config.optim.clip, self.world.policy, self.world.critic
-        norm = clip_gradient(policy.named_parameters(), clip, what="policy")
+    def _step(self, work: Work, weight: Tensor) -> dict[str, float]:
+        """Move policy and critic, once the policy's gradient is known to be finite."""
+        natural, policy = self.recipe.update == "natural", self.world.policy
+        limit = None if natural else self.config.optim.clip
+        norm = clip_gradient(policy.named_parameters(), limit, what="policy")
         figures = {"gradient_norm": norm}
-        if critic is not None and self.critic_optimizer is not None:
-            # value + credit is the target, whatever the credit: G_t for the baselined return,
-            # r + γV' for the TD error, the λ-return for GAE.
-            target = signals.need("value") + signals.need("credit")
-            figures["critic_loss"] = float(critic.loss(batch.inputs, target, weight))
-            clip_gradient(critic.named_parameters(), clip, what="critic")
+        if work.target is not None:
+            figures |= self._fit(work, corrected(work.signals, self.recipe, weight))
+        if not natural:
+            take_step(self.optimizer)
+            return figures
+        if not isinstance(policy, TrustPolicy):
+            raise ConfigError(
+                "the natural step needs each decision's whole distribution, which this policy does "
+                "not give. Take ppo, whose clipping stands for the trust region."
+            )
+        return figures | natural_step(
+            policy, work.inputs, work.signals, weight, config=self.config.natural
+        )
+
+    def _fit(self, work: Work, weight: Tensor) -> dict[str, float]:
+        """Bring the critic nearer to its target; no step where its gradient is not finite."""
+        critic, optim = self.world.critic, self.config.optim
+        if critic is None or work.target is None or self.critic_optimizer is None:
+            return {}
+        loss = 0.0
+        for _ in range(optim.critic_steps):
+            loss = float(critic.loss(work.inputs, work.target, weight))
+            clip_gradient(critic.named_parameters(), optim.clip, what="critic")
             take_step(self.critic_optimizer)
-        take_step(self.optimizer)
-        return figures
+        return {"critic_loss": loss}
 
     def _set_learning_rate(self) -> float:
         optim = self.config.optim

@@ -13,7 +13,7 @@ from logpi.core.recipe import Recipe
 from logpi.core.traits import traits_of
 from logpi.core.types import Batch, Critic, Policy, Signals
 
-__all__ = ["advantage_figures", "credited", "kl_figures", "observe"]
+__all__ = ["advantage_figures", "corrected", "credited", "kl_figures", "observe"]
 
 
 def observe(
@@ -30,7 +30,7 @@ def observe(
     sampling the policy is the sampler, so `logp` is `logp_old`.
     """
     signals = Signals.of(batch)
-    if "logp" in traits_of(recipe.credit).reads:
+    if "logp" in traits_of(recipe.credit).reads or recipe.data == "replay":
         known = batch.logp_old if recipe.data != "replay" else None
         signals = signals.having(logp=policy.log_prob(batch.inputs) if known is None else known)
     if "logp_ref" in recipe.reads:
@@ -38,7 +38,23 @@ def observe(
     if recipe.critic == "v" and critic is not None:
         value, next_value = critic.values(batch.inputs)
         signals = signals.having(value=value, next_value=next_value)
+    if recipe.critic == "q" and critic is not None:
+        q, next_value = critic.values(batch.inputs)
+        signals = signals.having(q=q, next_value=next_value)
     return signals
+
+
+def corrected(signals: Signals, recipe: Recipe, weight: Tensor) -> Tensor:
+    """[n, t] how much each decision counts in the critic's fit: ρ · weight on replayed data.
+
+    Rows of another policy show that policy's successors; ρ makes them this one's on average
+    (Off-PAC, arXiv 1205.4839, section 2.2). A credit with a target of its own, such as V-trace,
+    has ρ inside.
+    """
+    if recipe.data != "replay" or traits_of(recipe.credit).target is not None:
+        return weight
+    gap = torch.where(signals.mask, signals.need("logp") - signals.need("logp_old"), 0.0)
+    return weight * gap.exp()
 
 
 def credited(signals: Signals, recipe: Recipe) -> Signals:

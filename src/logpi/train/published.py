@@ -14,7 +14,7 @@ from typing import NamedTuple
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
 
-__all__ = ["PUBLISHED", "Published", "published_rate"]
+__all__ = ["CRITIC_RATES", "ENVIRONMENTS", "PUBLISHED", "TABULAR", "Published", "published_rate"]
 
 
 class Published(NamedTuple):
@@ -67,6 +67,16 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
     }
 )
 """Name of a recipe to its learning rate and where that comes from."""
+
+
+TABULAR = Published(0.1, "ours: AdamW on a table of logits")
+"""The learning rate of every recipe in the finite world, where no paper prints one."""
+
+ENVIRONMENTS = Published(3e-4, "arXiv 1707.06347, table 3, for MuJoCo")
+"""The learning rate of every recipe in Gymnasium's environments."""
+
+CRITIC_RATES: Mapping[str, float] = MappingProxyType({"lm": 1e-3, "mdp": 0.1, "gym": 3e-4})
+"""The critic's learning rate in each kind of world: a value head, a table, a net of its own."""
 
 
 def published_rate(name: str) -> Published:

@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _CONFIG, _ENV, _METRICS, _DECISIONS = "config.yaml", "env.json", "metrics.jsonl", "decisions.jsonl"
+_RATES = ("lr", "critic_lr")  # written out when the run began, unset where it is asked for again
 _MAY_CHANGE = ("iterations", "directory", "log.", "checkpoint.", "evaluate.", "world.eval_")
 
 
@@ -306,10 +307,8 @@ def _read_env(path: Path) -> dict[str, Any]:
 
 
 def _agreed(stored: RunConfig, given: RunConfig, path: Path) -> RunConfig:
-    if given.optim.lr is None:
-        given = given.model_copy(
-            update={"optim": given.optim.model_copy(update={"lr": stored.optim.lr})}
-        )
+    unset = {n: getattr(stored.optim, n) for n in _RATES if getattr(given.optim, n) is None}
+    given = given.model_copy(update={"optim": given.optim.model_copy(update=unset)})
     old, new = _flat(stored.plain()), _flat(given.plain())
     changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     wrong = [key for key in changed if not key.startswith(_MAY_CHANGE)]

@@ -6,7 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["DATA", "CheckpointConfig", "EvaluateConfig", "LogConfig", "OptimConfig"]
+__all__ = [
+    "DATA",
+    "CheckpointConfig",
+    "EvaluateConfig",
+    "LogConfig",
+    "NaturalConfig",
+    "OptimConfig",
+]
 
 DATA = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 """How every configuration model behaves: frozen, without unknown keys, without NaN."""
@@ -39,10 +46,13 @@ class OptimConfig(BaseModel):
     clip: float | None = Field(
         default=1.0, gt=0, description="largest norm of the whole gradient; null: no clipping"
     )
-    critic_lr: float = Field(
-        default=1e-3,
+    critic_lr: float | None = Field(
+        default=None,
         ge=0,
-        description="the critic's learning rate, constant; ours, for a value head",
+        description="the critic's learning rate, constant; unset: 1e-3, in the finite world 0.1",
+    )
+    critic_steps: int = Field(
+        default=1, ge=1, description="steps of the critic for each step of the policy"
     )
 
     @field_validator("betas")
@@ -51,6 +61,20 @@ class OptimConfig(BaseModel):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError("both must be at least 0 and below 1")
         return betas
+
+
+class NaturalConfig(BaseModel):
+    """The natural step of TRPO: its trust region, its conjugate gradients and its line search."""
+
+    model_config = DATA
+
+    delta: float = Field(
+        default=0.01, gt=0, description="largest mean KL of a step, in nats (arXiv 1502.05477)"
+    )
+    damping: float = Field(default=0.1, ge=0, description="added to the Fisher matrix's diagonal")
+    cg_iterations: int = Field(default=10, ge=1, description="steps of conjugate gradients")
+    backtracks: int = Field(default=10, ge=1, description="step lengths to try, the full one first")
+    shrink: float = Field(default=0.8, gt=0, lt=1, description="from one step length to the next")
 
 
 class LogConfig(BaseModel):
@@ -97,5 +121,5 @@ class EvaluateConfig(BaseModel):
         default=None, ge=1, description="held-out examples to use; unset: all of them"
     )
     stop_at: float | None = Field(
-        default=None, description="end the run once the held-out mean reward is this high"
+        default=None, description="end the run once the mean reward or return is this high"
     )

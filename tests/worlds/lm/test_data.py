@@ -97,11 +97,6 @@ def test_parquet_saved_folder_and_list_agree(tmp_path):
         read(tmp_path / "many", kind="prompts")
 
 
-def test_a_name_that_is_on_no_hub():
-    with pytest.raises(DataError, match=r"no file or folder 'nobody/nothing', and as a data set"):
-        read("nobody/nothing", kind="prompts")
-
-
 def test_pairs():
     (found,) = read([{"prompt": "p", "chosen": "a", "rejected": "b", "by": 1}], kind="pairs")
     assert (found.prompt, found.chosen, found.rejected, found.columns) == ("p", "a", "b", {"by": 1})

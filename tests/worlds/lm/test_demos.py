@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -157,16 +155,3 @@ def test_the_city_earns_its_true_advantage():
     assert pytest.approx({"Paris": 2, "Lyon": -18, "Marseille": -18}) == TRUE_ADVANTAGE
     assert city_credit(td_error, 1) == pytest.approx(TRUE_ADVANTAGE)
     assert city_credit(leave_one_out, 4) == pytest.approx(TRUE_ADVANTAGE)
-
-
-# -- the examples ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["capital", "sft_is_coefficient_one"])
-@pytest.mark.slow
-def test_examples_run(name):
-    file = EXAMPLES / f"{name}.py"
-    assert len(file.read_text().splitlines()) < 120
-    done = subprocess.run([sys.executable, str(file), "--smoke"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "difference" in done.stdout or "reinforce++" in done.stdout

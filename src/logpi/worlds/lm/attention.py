@@ -14,7 +14,7 @@ from transformers import AttentionInterface, PreTrainedConfig
 
 from logpi.worlds.lm.packed import Layout
 
-__all__ = ["packed_attention", "supported", "using"]
+__all__ = ["keep_out_of_graphs", "packed_attention", "supported", "using"]
 
 _NAME = "logpi_packed"
 _LAYERS = {"full_attention", "sliding_attention"}
@@ -103,3 +103,12 @@ def _attend(
 
 
 AttentionInterface.register(_NAME, packed_attention)
+
+
+def keep_out_of_graphs() -> None:
+    """Nothing; from now on compiled layers call `packed_attention` as it is.
+
+    How many blocks there are, and how long, is another thing in every micro-batch: traced, each
+    would be compiled anew.
+    """
+    AttentionInterface.register(_NAME, torch.compiler.disable(packed_attention))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from logpi.core.errors import ShapeError
 from logpi.core.types import Part
 from logpi.worlds.lm import attention, packed
+from logpi.worlds.lm.compiled import CompiledLayers
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.logprob import linear_log_prob
 from logpi.worlds.lm.model import LanguageModel
@@ -53,8 +54,12 @@ class LMPolicy:
         adapter: bool = True,
         share_prompts: bool = True,
         chunk: int | None = None,
+        compiled: bool = False,
     ) -> None:
-        """Take a model; `adapter=False` looks at it with its LoRA adapter switched off."""
+        """Take a model; `adapter=False` looks at it with its LoRA adapter switched off.
+
+        `compiled` compiles its layers, for passes with gradient.
+        """
         self.lm = lm
         self.token_budget = token_budget or _BUDGET.get(lm.device.type, 4096)
         self.autocast = autocast
@@ -62,6 +67,7 @@ class LMPolicy:
         self.counts = Counts()
         self._adapter = adapter
         self._packed = share_prompts and _packs(lm)
+        self._layers = CompiledLayers(lm.causal) if compiled else None
 
     @property
     def packed(self) -> bool:
@@ -87,6 +93,8 @@ class LMPolicy:
     def _of(self, lm: LanguageModel, *, adapter: bool) -> LMPolicy:
         other = LMPolicy.__new__(LMPolicy)
         other.__dict__ = {**self.__dict__, "lm": lm, "_adapter": adapter, "counts": Counts()}
+        if self._layers is not None and lm is not self.lm:
+            other._layers = CompiledLayers(lm.causal)
         return other
 
     @torch.no_grad()
@@ -142,6 +150,8 @@ class LMPolicy:
                 stack.enter_context(self.lm.adapter_off())
             if self.autocast:
                 stack.enter_context(torch.autocast(self.lm.device.type, dtype=torch.bfloat16))
+            if self._layers is not None and torch.is_grad_enabled():
+                stack.enter_context(self._layers())
             yield
 
     def _run_packed(self, group: Group, prompts: list[Ids]) -> States:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub import try_to_load_from_cache
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -18,10 +17,10 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from logpi.core.errors import ModelError
+from logpi.worlds.lm import hub
 
 __all__ = ["from_pretrained", "quiet"]
 
-_PATIENCE = 3.0  # seconds that the hub has to say whether it knows a name
 _WHAT_TO_GIVE = (
     "Give a folder with config.json, weights and tokenizer files, or a name on the Hugging Face "
     "hub."
@@ -90,27 +89,15 @@ def _is_folder(name: str) -> bool:
 
 
 def _on_hub(name: str) -> str:
-    """The name, if the hub knows it; the folder where it is stored, if the hub does not answer.
-
-    One question, asked once: transformers would repeat it for most of a minute.
-    """
+    """The name, if the hub knows it; the folder where it is stored, if the hub does not answer."""
     absent = f"there is no folder {name!r} here, and "
     try:
-        HfApi().model_info(name, timeout=_PATIENCE)
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"{absent}the Hugging Face hub shows no model of this name. {_WHAT_TO_GIVE}"
-        ) from error
-    except HFValidationError as error:
-        raise ModelError(f"{absent}no hub name looks like this. {_WHAT_TO_GIVE}") from error
-    except HfHubHTTPError:
-        return name  # it answers, if not to this question
-    except Exception as error:  # offline: each version raises what its network library does
+        hub.ask("model", name)
+    except hub.UnknownNameError as error:
+        raise ModelError(f"{absent}{error}. {_WHAT_TO_GIVE}") from error
+    except hub.UnreachableError as error:
         stored = try_to_load_from_cache(name, "config.json")
         if isinstance(stored, str):
             return str(Path(stored).parent)
-        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
-        raise ModelError(
-            f"{absent}the Hugging Face hub cannot be reached: {reason}. {_WHAT_TO_GIVE}"
-        ) from error
+        raise ModelError(f"{absent}{error}. {_WHAT_TO_GIVE}") from error
     return name

@@ -11,6 +11,7 @@ from typing import Any
 
 from logpi.core.errors import DataError
 from logpi.core.nearest import nearest
+from logpi.worlds.lm import hub
 
 __all__ = ["Row", "rows"]
 
@@ -272,18 +273,45 @@ def _of_folder(folder: Path, split: str) -> Iterator[Row]:
 
 
 def _of_hub(name: str, split: str) -> Iterator[Row]:
+    path, _, config = name.partition(":")
+    try:
+        hub.ask("data set", path)
+    except hub.UnknownNameError as error:
+        raise DataError(_absent(name, str(error))) from error
+    except hub.UnreachableError as error:
+        return _numbered(_stored(name, split, reason=str(error)), name)
     # Heavy: `datasets` takes a second to import.
     import datasets  # noqa: PLC0415
 
-    path, _, config = name.partition(":")
     try:
         found = datasets.load_dataset(path, config or None, split=split)
-    except Exception as error:  # no such data set, no connection, no such split, a damaged cache
+    except Exception as error:  # no such split, a connection that breaks, a damaged cache
         raise DataError(
-            f"there is no file or folder {name!r}, and as a data set of the Hugging Face hub it "
-            f"could not be loaded (split {split!r}): {error}"
+            f"the data set {name!r} of the Hugging Face hub could not be loaded "
+            f"(split {split!r}): {error}"
         ) from error
     return _numbered(found, name)
+
+
+def _stored(name: str, split: str, *, reason: str) -> Any:
+    """The data set as an earlier run prepared it; `reason` is why the hub cannot be asked."""
+    from datasets.packaged_modules.cache.cache import Cache  # noqa: PLC0415
+
+    path, _, config = name.partition(":")
+    which = {"config_name": config or None, "version": "auto", "hash": "auto"}
+    try:
+        kept = Cache(dataset_name=path.rpartition("/")[2], repo_id=path, **which)
+        return kept.as_dataset(split=split)
+    except (ValueError, OSError) as error:  # never prepared, or not this split or configuration
+        told = " ".join(str(error).split()).rstrip(".")
+        raise DataError(_absent(name, f"{reason}; nor is it stored here: {told}")) from error
+
+
+def _absent(name: str, reason: str) -> str:
+    return (
+        f"there is no file or folder {name!r} here, and {reason}. Give a file that ends in "
+        f"{', '.join(_SUFFIXES)}, a folder that `save_to_disk` wrote, or a data set's hub name."
+    )
 
 
 def _numbered(found: Any, name: str) -> Iterator[Row]:

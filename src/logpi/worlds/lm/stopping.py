@@ -24,9 +24,7 @@ class Stops:
     ) -> None:
         special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
         self._tokenizer = tokenizer
-        self.ids = np.array(
-            sorted({*eos, *(special[s] for s in stop if s in special)}), dtype=np.int64
-        )
+        self._ids = frozenset([*eos, *(special[s] for s in stop if s in special)])
         self.strings = tuple(s for s in stop if s not in special)
         self._ends = {s[-1] for s in self.strings}
         self._longest = max(map(len, self.strings), default=0)
@@ -35,7 +33,7 @@ class Stops:
     def ended(self, tokens: np.ndarray, length: int, rows: np.ndarray) -> np.ndarray:
         """[rows] True where the last of `length` tokens of `tokens[row]` ends the completion."""
         last = tokens[rows, length - 1]
-        ended = np.isin(last, self.ids)
+        ended = np.array([token in self._ids for token in last.tolist()], dtype=bool)
         if self.strings:
             for i in np.flatnonzero(~ended):
                 if self._completes(int(last[i])):
@@ -67,7 +65,7 @@ class Stops:
 
     def text(self, tokens: np.ndarray) -> str:
         """These tokens as text, without end-of-sequence and other special tokens."""
-        shown = tokens[~np.isin(tokens, self.ids)].tolist()
+        shown = [token for token in tokens.tolist() if token not in self._ids]
         return str(self._tokenizer.decode(shown, skip_special_tokens=True))
 
     def texts(self, rows: Sequence[np.ndarray]) -> tuple[str, ...]:

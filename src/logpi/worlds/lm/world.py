@@ -15,6 +15,7 @@ from logpi.core.errors import ConfigError
 from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix
 from logpi.core.types import Batch, Critic, Source
+from logpi.worlds.lm.compiled import check_compiler
 from logpi.worlds.lm.critic import ValueHead, ValueModel
 from logpi.worlds.lm.data import Example, encode, read
 from logpi.worlds.lm.decoding import Sampling
@@ -111,6 +112,10 @@ class LM(BaseModel):
         ge=1,
         description="tokens of a forward pass in training; unset: what suits the device",
     )
+    compile: bool = Field(
+        default=False,
+        description="compile the layers for training: a slower first step, then faster ones",
+    )
 
     @property
     def sampling(self) -> Sampling:
@@ -154,7 +159,12 @@ class LM(BaseModel):
     def evaluator(
         self, recipe: Recipe, model: str | Path, resources: contextlib.ExitStack, *, seed: int
     ) -> Evaluator:
-        """What measures the model in a folder on this world's held-out data."""
+        """What measures the model in a folder on this world's held-out data.
+
+        Raises `ConfigError` where there is none.
+        """
+        if self.eval_data is None:
+            raise ConfigError("the run has no held-out data. Train with world.eval_data=...")
         lm = load(model, dtype=self.dtype, device=self.device, attention=self.attention)
         policy = LMPolicy(lm, token_budget=self.token_budget, autocast=self.autocast)
         rewards = _open_rewards(self, resources)
@@ -167,6 +177,8 @@ class LM(BaseModel):
         Raises `ConfigError`, `ModelError` or `DataError` where the pieces do not fit together.
         """
         self.check(name, recipe)
+        if self.compile:
+            check_compiler()
         torch.manual_seed(mix(seed, 0xA11))
         folder = _folder(self.model, scratch)
         lm = load(
@@ -226,7 +238,12 @@ class OpenLM:
         self.config, self.recipe, self.lm = config, recipe, lm
         self._scratch, self._seed = scratch, seed
         self._resources = contextlib.ExitStack()
-        self.policy = LMPolicy(lm, token_budget=config.token_budget, autocast=config.autocast)
+        self.policy = LMPolicy(
+            lm,
+            token_budget=config.token_budget,
+            autocast=config.autocast,
+            compiled=config.compile,
+        )
         kind = _KINDS.get(recipe.data, "prompts")
         self._examples = read(
             _rows(config.data), kind=kind, tokenizer=lm.tokenizer, split=config.split

@@ -1,0 +1,97 @@
+"""`logpi learn`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from logpi.cli.models import model_of, options_of, picture_path
+from logpi.mdp import METHODS, FiniteMDP, Learned, action_name, learn, state_name
+from logpi.views.grid import cells
+from logpi.views.show import console
+from logpi.views.text import number
+from logpi.views.values import table_of_values
+
+__all__ = ["run"]
+
+
+def run(given: Namespace) -> int:
+    """Exit code 0, after printing what was learned."""
+    if given.list:
+        _list()
+        return 0
+    m = model_of(given)
+    found = learn(
+        m,
+        given.method,
+        episodes=given.episodes,
+        runs=given.runs,
+        seed=given.seed,
+        **options_of(given.set),
+    )
+    if given.json:
+        print(json.dumps(_json(m, found)))
+    else:
+        _print(m, found)
+    if path := picture_path(given, m):
+        found.plot(path, label=given.method)
+        print(path)
+    return 0
+
+
+def _list() -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("method", style="bold", no_wrap=True)
+    table.add_column("what it does")
+    table.add_column("options")
+    for name, method in METHODS.items():
+        table.add_row(
+            Text(name), Text(f"{method.description} ({method.source})"), ", ".join(method.options)
+        )
+    console().print(table)
+
+
+def _print(m: FiniteMDP, found: Learned) -> None:
+    to = console()
+    if m.layout.is_grid and max(m.layout.rows, m.layout.columns) * 9 < to.width:
+        to.print(cells(found.value, found.policy, m.layout))
+    else:
+        q = found.q if found.q is not None else np.full(m.reward.shape, -np.inf)
+        to.print(
+            table_of_values(
+                found.value,
+                q,
+                found.policy,
+                states=[state_name(m, s) for s in range(min(m.states, 40))],
+                actions=[action_name(m, a) for a in range(m.actions)],
+            )
+        )
+    tail = found.returns[:, -max(1, found.returns.shape[1] // 10) :]
+    to.print(Text.assemble(
+        (found.method, "bold"),
+        f" on {m.name}: {found.steps} steps in {found.seconds:.2g} CPU s; ",
+        f"mean return of the last episodes {number(float(np.nanmean(tail)), 4)}",
+    ))  # fmt: skip
+
+
+def _json(m: FiniteMDP, found: Learned) -> dict[str, object]:
+    q = found.q
+    return {
+        "model": m.name,
+        "method": found.method,
+        "settings": {name: repr(value) for name, value in found.settings.items()},
+        "steps": found.steps,
+        "seconds": found.seconds,
+        "value": found.value.tolist(),
+        "q": None if q is None else _q(q),
+        "policy": found.policy.tolist(),
+        "returns": np.nanmean(found.returns, axis=0).tolist(),
+    }
+
+
+def _q(q: np.ndarray) -> list[list[float | None]]:
+    return [[float(x) if np.isfinite(x) else None for x in row] for row in q]

@@ -1,0 +1,60 @@
+"""What an iteration learns from: the batch's rows, or its decisions where rows may be split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from logpi.core.recipe import Recipe
+from logpi.core.traits import traits_of
+from logpi.core.types import Policy, Signals, StepwisePolicy
+
+__all__ = ["Work", "rolled_up", "work_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Rows on their way through the optimizer: fixed for the whole iteration."""
+
+    inputs: Any
+    signals: Signals
+    weight: Tensor  # [n, t], as the recipe averages
+    live: Tensor  # [n, t], where the coefficient is not known to be 0
+    target: Tensor | None  # [n, t], what the critic is fitted to
+
+
+def work_of(work: Work, recipe: Recipe, policy: Policy) -> Work:
+    """The same work, each decision a row of its own where nothing holds a row together.
+
+    A row is a unit where the coefficient reads the whole of it (GSPO), or it is half of a pair;
+    and where the policy's decisions depend on each other, as a language model's do. Elsewhere
+    mini-batches are drawn among decisions, as PPO draws them (arXiv 1707.06347, algorithm 1).
+    """
+    together = recipe.data == "pairs" or traits_of(recipe.coefficient).whole_row
+    if together or not isinstance(policy, StepwisePolicy):
+        return work
+    mask = work.signals.mask
+    return Work(
+        policy.unroll(work.inputs, mask),
+        work.signals.unrolled(),
+        work.weight[mask][:, None],
+        work.live[mask][:, None],
+        None if work.target is None else work.target[mask][:, None],
+    )
+
+
+def rolled_up(x: Tensor, mask: Tensor, *, empty: float) -> Tensor:
+    """[n, t] of what was found for rows, or for the decisions of the mask as rows of their own.
+
+    >>> import torch
+    >>> mask = torch.tensor([[True, False], [True, True]])
+    >>> rolled_up(torch.tensor([[1.0], [2.0], [3.0]]), mask, empty=0.0).tolist()
+    [[1.0, 0.0], [2.0, 3.0]]
+    """
+    if x.shape == mask.shape:
+        return x
+    out = x.new_full(mask.shape, empty)
+    out[mask] = x[:, 0]
+    return out

@@ -1,0 +1,140 @@
+"""The commands of the finite world: what they print, what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.test_cli import call
+
+import logpi
+from logpi import mdp
+from logpi.cli.models import model_of, options_of, picture_path
+from logpi.cli.rewards import python_function
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def printed(capsys, *words):
+    code = call(*words)
+    out = capsys.readouterr()
+    assert code == 0, out.err
+    return out.out
+
+
+def refused(capsys, *words):
+    assert call(*words) == 2
+    err = capsys.readouterr().err
+    assert len(err.strip().splitlines()) == 1
+    return err
+
+
+def test_solve_draws_values_and_arrows(capsys, tmp_path):
+    shown = printed(capsys, "solve", "book_grid", "--discount", "0.9", "--plot")
+    assert "5.83" in shown
+    assert "→" in shown
+    assert (tmp_path / "book_grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_solve_as_json_is_certified(capsys):
+    words = ["solve", "book_grid", "r_forbidden=-10", "--tolerance", "1e-9", "--json"]
+    told = json.loads(printed(capsys, *words))
+    m = mdp.zoo.make("book_grid", r_forbidden=-10)
+    assert told["bound"] <= 1e-9
+    assert np.abs(np.array(told["value"]) - mdp.evaluate(m, np.array(told["policy"]))).max() < 1e-8
+
+
+def test_options_may_stand_anywhere(capsys):
+    a = printed(capsys, "solve", "book_grid", "rows=3", "cols=3", "--json")
+    b = printed(capsys, "solve", "book_grid", "--json", "rows=3", "cols=3")
+    assert json.loads(a)["value"] == json.loads(b)["value"]
+
+
+def test_solve_reads_files(capsys, tmp_path):
+    mdp.save(mdp.zoo.make("forest"), tmp_path / "forest.npz")
+    told = json.loads(printed(capsys, "solve", "forest.npz", "--method", "auto", "--json"))
+    assert told["states"] == 3
+    assert "s0" in printed(capsys, "solve", "forest.npz") or told["bound"] <= 1e-6
+
+
+def test_solve_films_its_iterations(capsys, tmp_path):
+    words = ["book_grid", "rows=2", "cols=2", "--method", "value_iteration"]
+    printed(capsys, "solve", *words, "--tolerance", "0.1", "--animate", "out.gif")
+    assert (tmp_path / "out.gif").read_bytes().startswith(b"GIF89a")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["solve"], "which MDP?"),
+        (["solve", "clif"], "Did you mean `cliff`"),
+        (["solve", "cliff", "rosw=3"], "no option `rosw`"),
+        (["solve", "none.npz"], "none.npz"),
+        (["solve", "cliff", "--method", "value_iteraton"], "value_iteration"),
+        (["solve", "forest", "--animate", "a.gif"], "is no grid"),
+        (["solve", "book_grid", "--discount", "1.5"], "discount"),
+        (["mdp", "show"], "which one?"),
+        (["audit", "grppo"], "Did you mean `grpo`"),
+        (["audit", "grpo", "beat=0.1"], "unknown key"),
+        (["audit", "grpo", "--world", "book_grid"], "horizon"),
+        (["learn", "cliff", "--method", "sarsaa"], "sarsa"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_paragraph(capsys, words, message, tmp_path):
+    assert message in refused(capsys, *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_zoo_is_listed(capsys):
+    shown = printed(capsys, "mdp", "list")
+    assert all(name in shown for name in mdp.zoo.names())
+    assert json.loads(printed(capsys, "mdp", "list", "--json")).keys() == mdp.zoo.names().keys()
+    shown = printed(capsys, "mdp", "show", "cliff")
+    assert "48" in shown
+    assert "Sutton" in shown
+
+
+def test_learn_prints_a_policy_and_draws_its_curve(capsys, tmp_path):
+    words = ["learn", "cliff", "--method", "sarsa", "--episodes", "50", "--plot"]
+    assert "return" in printed(capsys, *words)
+    assert (tmp_path / "cliff.png").read_bytes().startswith(b"\x89PNG")
+    told = json.loads(printed(capsys, *words[:-1], "--json", "--set", "alpha=0.5"))
+    assert len(told["q"]) == 48
+    assert "sarsa" in printed(capsys, "learn", "--list")
+
+
+def test_audit_prints_its_table(capsys, tmp_path):
+    shown = printed(capsys, "audit", "grpo", "--world", "tokens/capital", "--group-size", "2")
+    assert "cosine" in shown
+    told = json.loads(printed(capsys, "audit", "rloo", "--group-size", "2", "--json"))
+    assert told["recipe"] == "rloo"
+    printed(capsys, "audit", "rloo", "--group-size", "2", "--plot", "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    drawn = printed(capsys, "audit", "rloo", "--sampled", "200", "--seed", "1")
+    assert drawn == printed(capsys, "audit", "rloo", "--sampled", "200", "--seed", "1")
+
+
+def test_a_recipe_trains_in_the_finite_world(capsys):
+    words = ["train", "a2c", "world.kind=mdp", "world.model=random_walk", "iterations=3", "--quiet"]
+    assert "exact return" in printed(capsys, *words, "--name", "walk")
+    assert "what the best policy has more" in printed(capsys, "evaluate", "walk")
+    assert logpi.Run("runs/walk").policy.probabilities().shape == (7, 1)
+    assert printed(capsys, "show", "walk")
+    assert printed(capsys, "report", "walk")
+
+
+def test_words_and_pictures_of_a_command(tmp_path):
+    given = Namespace(model="book_grid", words=["rows=3", "cols=3"], discount=0.5, plot="")
+    m = model_of(given)
+    assert (m.states, m.discount) == (9, 0.5)
+    assert picture_path(given, m) == Path("book_grid.png")
+    assert picture_path(Namespace(plot=None), m) is None
+    assert options_of(["forbidden=[[1, 1]]", "slip=0.1"]) == {"forbidden": [[1, 1]], "slip": 0.1}
+    (tmp_path / "r.py").write_text("def score(prompt, completion):\n    return 1.0\n")
+    assert python_function(f"{tmp_path}/r.py:score")(prompt="", completion="") == 1.0
