@@ -13,7 +13,7 @@ from tests.views import fixtures
 
 from logpi.cli import main
 from logpi.cli.parser import COMMANDS
-from logpi.core.errors import LogpiError, NonFiniteError, RunError
+from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError, RunError
 
 MAIN = [sys.executable, "-c", "import sys; from logpi.cli import main; sys.exit(main())"]
 TINY = [
@@ -116,6 +116,7 @@ def test_a_run_that_failed_is_1():
     assert _code(full) == 1
     assert _code(RunError("no such run")) == 2
     assert _code(NonFiniteError("NaN")) == 1
+    assert _code(EnvironmentFailure("environment 3")) == 1
     assert _code(LogpiError("x")) == 2
     assert _code(KeyError("x")) == 1
     assert "--debug" in _paragraph(KeyError("x"), debug=False)

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from logpi.core.errors import ConfigError, LogpiError, NonFiniteError
+from logpi.core.errors import ConfigError, EnvironmentFailure, LogpiError, NonFiniteError
 from logpi.core.nearest import did_you_mean
 from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
@@ -316,6 +316,9 @@ class _Session:
         except NonFiniteError as error:
             self._dump(error)
             raise
+        except EnvironmentFailure as error:
+            self._leave(error)
+            raise
         self.rundir.record_decisions(outcome.decisions)
         every = config.evaluate.every
         if last or (every and trainer.done % every == 0):
@@ -339,6 +342,14 @@ class _Session:
     def _dump(self, error: NonFiniteError) -> None:
         path = self.rundir.path / "nonfinite.jsonl"
         path.write_text("".join(json.dumps(r) + "\n" for r in error.records), encoding="utf-8")
+
+    def _leave(self, error: EnvironmentFailure) -> None:
+        """Keep what was learned, and how to see the failure again."""
+        told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
+        path = self.rundir.path / "failure.json"
+        path.write_text(json.dumps({"what": str(error), **told}) + "\n", encoding="utf-8")
+        if self.trainer.done:
+            self._checkpoint()
 
     def _checkpoint(self) -> None:
         trainer = self.trainer

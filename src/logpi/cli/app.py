@@ -1,7 +1,7 @@
 """`main`: one command, one exit code.
 
 0    done
-1    the run failed: a reward, a gradient, a disk
+1    the run failed: a reward, an environment, a gradient, a disk
 2    bad input: nothing was started
 130  interrupted (Ctrl-C), 143 terminated (SIGTERM): go on from the newest checkpoint
 """
@@ -64,13 +64,15 @@ def _paragraph(error: Exception, *, debug: bool) -> str:
 
 def _code(error: Exception) -> int:
     from logpi.core.errors import (  # noqa: PLC0415 - as above
+        EnvironmentFailure,
         LogpiError,
         NonFiniteError,
         RewardError,
         RunError,
     )
 
-    if isinstance(error, NonFiniteError | RewardError) or not isinstance(error, LogpiError):
+    ran = NonFiniteError | RewardError | EnvironmentFailure
+    if isinstance(error, ran) or not isinstance(error, LogpiError):
         return FAILED
     if isinstance(error, RunError) and isinstance(error.__cause__, OSError):
         return FAILED  # a disk that is full, not a name that is wrong

@@ -47,7 +47,18 @@ class DataError(LogpiError, ValueError):
 
 
 class EnvironmentFailure(LogpiError, RuntimeError):
-    """An environment raised, hung, or gave a number that is NaN or infinite."""
+    """An environment raised, hung, or gave a number that is NaN or infinite.
+
+    `environment` is its number, None where a vector of them cannot say which; `actions` are what
+    it was asked to do since `reset(seed=seed)`, the last of them at that `step`.
+    """
+
+    def __init__(self, message: str) -> None:
+        """The message; whoever knows the environment says more."""
+        super().__init__(message)
+        self.environment: int | None = None
+        self.seed = self.step = 0
+        self.actions: list[object] | None = None
 
 
 class ModelError(LogpiError, ValueError):

@@ -176,9 +176,9 @@ class RunDirectory:
     def discard_if_nothing_was_done(self) -> None:
         """Nothing; a run that failed before its first iteration leaves no directory behind.
 
-        What it tells of rows that were not finite stays.
+        What it tells of rows that were not finite, or of an environment that failed, stays.
         """
-        told = [_METRICS, _DECISIONS, "nonfinite.jsonl", "checkpoints", "model"]
+        told = [_METRICS, _DECISIONS, "nonfinite.jsonl", "failure.json", "checkpoints", "model"]
         if not any((self.path / name).exists() for name in told):
             shutil.rmtree(self.path, ignore_errors=True)
 

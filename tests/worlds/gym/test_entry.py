@@ -81,6 +81,7 @@ def test_cartpoles_vector_form_goes_on_from_its_stored_attributes(steps):
     random = np.random.default_rng(0)
     for _ in range(steps):
         seen = vector.step(random.integers(2, size=3)).observation
+    vector.mark()
     stored = json.loads(json.dumps(vector.state(), allow_nan=False))
     other = make_vector("CartPole-v1", 3, "vector_entry_point", seed=5)
     assert np.array_equal(other.restore(stored)[0], seen)
@@ -89,12 +90,15 @@ def test_cartpoles_vector_form_goes_on_from_its_stored_attributes(steps):
         a, b = vector.step(actions), other.step(actions)
         for name in ("observation", "final", "reward", "terminated", "truncated", "idle"):
             assert np.array_equal(getattr(a, name), getattr(b, name)), name
+    for each in (vector, other):
+        each.mark()
     assert vector.state() == other.state()
 
 
 def test_another_number_of_environments_is_refused():
     vector = make_vector("CartPole-v1", 3, seed=4)
     vector.reset()
+    vector.mark()
     with pytest.raises(ConfigError, match="has 3 environments, and this run 2"):
         make_vector("CartPole-v1", 2, seed=4).restore(vector.state())
 
@@ -103,13 +107,14 @@ def test_what_cannot_be_stored_is_named():
     vector = entry([Scripted], AutoresetMode.NEXT_STEP)
     vector.reset()
     with pytest.raises(ConfigError, match=r"`SyncVectorEnv.envs\[0\]` is a Scripted"):
-        vector.state()
+        vector.mark()
 
 
 def test_what_is_not_stored_begins_new_episodes_with_a_warning():
     vector = entry([partial(Scripted, (5, True))], AutoresetMode.NEXT_STEP, stored=False)
     vector.reset()
     vector.step([0])
+    vector.mark()
     other = entry([partial(Scripted, (5, True))], AutoresetMode.NEXT_STEP, stored=False)
     with pytest.warns(UserWarning, match="cannot be brought back"):
         seen, _ = other.restore(json.loads(json.dumps(vector.state())))

@@ -111,6 +111,7 @@ def test_a_stored_state_goes_on_alike(kind):
     for _ in range(23):
         moved = vector.step(act(vector, mask))
         mask = moved.action_mask
+    vector.mark()
     stored = json.loads(json.dumps(vector.state()))
     other = Sync([partial(kind, longest=9)] * 3, 1)
     seen, mask = other.restore(stored)
@@ -137,6 +138,8 @@ def test_actions_that_are_changed_later_were_written_down_as_they_were():
     other.reset()
     for value in (1, -1):
         other.step(np.full((2, 2), value, np.float32))
+    for each in (vector, other):
+        each.mark()
     assert vector.state() == other.state()
 
 
@@ -152,6 +155,7 @@ def test_one_that_something_else_decides_begins_a_new_episode_with_a_warning():
 
     vector = Sync([Scripted, Fickle], 0)
     vector.reset()
+    vector.mark()
     stored = vector.state()
     with pytest.warns(UserWarning, match="environment 1 does not come back"):
         seen, _ = Sync([Scripted, Fickle], 0).restore(stored)
@@ -161,6 +165,7 @@ def test_one_that_something_else_decides_begins_a_new_episode_with_a_warning():
 def test_another_number_of_environments_is_refused():
     vector = Sync([Scripted] * 2, 0)
     vector.reset()
+    vector.mark()
     with pytest.raises(ConfigError, match="has 2 environments, and this run 3"):
         Sync([Scripted] * 3, 0).restore(vector.state())
 

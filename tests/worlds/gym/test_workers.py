@@ -35,6 +35,8 @@ def test_the_streams_are_those_of_one_process(kind):
             assert np.array_equal(getattr(x, name), getattr(y, name)), name
         assert (x.final is x.observation) == (y.final is y.observation)
         mask, other = x.action_mask, y.action_mask
+    for each in (one, many):
+        each.mark()
     assert one.state() == many.state()
     many.close()
 
@@ -45,6 +47,7 @@ def test_a_stored_state_goes_on_in_any_number_of_processes_or_none():
     vector.reset()
     for _ in range(7):
         moved = vector.step([0, 1, 2])
+    vector.mark()
     stored = json.loads(json.dumps(vector.state()))
     others = [opened(make, workers=3), opened(make, workers=1), Sync(make, 0)]
     for other in others:

@@ -13,10 +13,11 @@ from numpy import ndarray
 
 from logpi.core.errors import ConfigError, EnvironmentFailure
 from logpi.core.seeds import mix
+from logpi.worlds.gym.history import Plan
 from logpi.worlds.gym.recorded import failure, packed, unpacked
 from logpi.worlds.gym.snapshot import put_back, snapshot
 from logpi.worlds.gym.spaces import actions_of, mask_row, observations_of
-from logpi.worlds.gym.vector import Moved, Plan, ready_actions
+from logpi.worlds.gym.vector import Moved, ready_actions
 
 __all__ = ["Entry"]
 
@@ -40,6 +41,7 @@ class Entry:
         self._ended = np.zeros(self.num, dtype=np.bool_)
         self._left: ndarray | None = None  # [n] episodes of the plan that are not over
         self._now: tuple[ndarray, ndarray | None] | None = None
+        self._place: dict[str, Any] = {}
 
     def reset(self, plan: Plan | None = None) -> tuple[ndarray, ndarray | None]:
         """First observations, and masks of the first action.
@@ -86,22 +88,26 @@ class Entry:
         ends = terminated & counted, truncated & counted
         return Moved(following, final, reward, *ends, idle, self._now[1])
 
-    def state(self) -> dict[str, Any]:
-        """The environment's attributes, its random generators among them.
+    def mark(self) -> None:
+        """Let `state` tell of this place from now on.
 
-        Raises `ConfigError`, naming the attribute, where one cannot be stored.
+        It is told by the environment's attributes, its random generators among them. Raises
+        `ConfigError`, naming the attribute, where one cannot be stored.
         """
-        told: dict[str, Any] = {"seed": self._seed, "steps": self._steps}
+        self._place = {"seed": self._seed, "steps": self._steps}
         if not self._stored or self._now is None:
-            return told
+            return
         observation, mask = self._now
-        return {
-            **told,
+        self._place |= {
             "environment": snapshot(self._env),
             "ended": self._ended.tolist(),
             "observation": packed(observation),
             "mask": None if mask is None else packed(mask),
         }
+
+    def state(self) -> dict[str, Any]:
+        """The marked place, as JSON."""
+        return self._place
 
     def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
         """Observations and masks at that place; new episodes where the state was not stored."""
@@ -111,7 +117,10 @@ class Entry:
                 "episodes, and the run is not what it would have been without the stop.",
                 stacklevel=2,
             )
-            return self._reset(mix(self._run_seed, int(state["steps"])) % 2**31)
+            self._reset(mix(self._run_seed, int(state["steps"])) % 2**31)
+            self.mark()
+            assert self._now is not None
+            return self._now
         if len(state["ended"]) != self.num:
             raise ConfigError(
                 f"the checkpoint has {len(state['ended'])} environments, and this run {self.num}. "
@@ -122,7 +131,7 @@ class Entry:
         self._steps = int(state["steps"])
         self._ended = np.array(state["ended"], dtype=np.bool_)
         mask = None if state["mask"] is None else unpacked(state["mask"])
-        self._now = (unpacked(state["observation"]), mask)
+        self._now, self._place = (unpacked(state["observation"]), mask), state
         return self._now
 
     def close(self) -> None:

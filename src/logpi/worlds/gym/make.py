@@ -132,7 +132,7 @@ def _entry(
     found = Entry(many, seed)
     try:
         found.reset()
-        found.state()
+        found.mark()
     except BaseException:
         found.close()
         raise

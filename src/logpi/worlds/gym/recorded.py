@@ -1,4 +1,4 @@
-"""An environment that can be brought back to where it was: reset seed, and actions since."""
+"""An environment with its number, seed and step, and what JSON holds of arrays."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ __all__ = ["Recorded", "digest", "failure", "packed", "unpacked"]
 
 
 class Recorded:
-    """One environment with its number; what it is asked to do is written down until it is reset.
+    """One environment that knows its number, the seed of its reset, and the steps since.
 
-    A resumed run resets it with the same seed and takes the same actions, so no state of it is ever
-    stored. Raises `EnvironmentFailure`, naming number, seed and step, where the environment raises.
+    Raises `EnvironmentFailure`, naming them, where the environment raises.
     """
 
     def __init__(self, env: Any, number: int, board: MutableSequence[int] | None = None) -> None:
         """Wrap a Gymnasium environment; `board` shows (number, seed, step) to who waits for it."""
         self.env, self.number, self._board = env, number, board
-        self.seed = 0
-        self._actions: list[Any] = []
+        self.seed = self.steps = 0
 
     def reset(self, seed: int) -> tuple[Any, dict[str, Any]]:
         """The first observation of the episode that `seed` decides, and its info."""
-        self.seed, self._actions = seed, []
+        self.seed, self.steps = seed, 0
         if self._board is not None:
             self._board[:] = (self.number, seed, 0)
         try:
@@ -39,26 +37,22 @@ class Recorded:
             raise self.failed(f"raised {type(error).__name__}: {error}") from error
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """What follows the action, which nobody may change afterwards: it is kept."""
-        self._actions.append(action)
+        """What follows the action."""
+        self.steps += 1
         if self._board is not None:
-            self._board[:] = (self.number, self.seed, len(self._actions))
+            self._board[:] = (self.number, self.seed, self.steps)
         try:
             return self.env.step(action)
         except Exception as error:
             raise self.failed(f"raised {type(error).__name__}: {error}") from error
 
-    def history(self) -> dict[str, Any]:
-        """Reset seed and actions since, as JSON holds them."""
-        return {"seed": self.seed, "actions": packed(np.array(self._actions))}
+    def replay(self, seed: int, actions: ndarray) -> tuple[Any, dict[str, Any], bool]:
+        """The observation and info that the actions lead to, and whether the episode goes on.
 
-    def replay(self, told: dict[str, Any]) -> tuple[Any, dict[str, Any], bool]:
-        """The observation and info that such a history leads to, and whether it got so far.
-
-        An episode that ends on the way is not the one that was recorded.
+        One that ends on the way is not the one that was recorded.
         """
-        observation, info = self.reset(int(told["seed"]))
-        for action in unpacked(told["actions"]):
+        observation, info = self.reset(seed)
+        for action in actions:
             observation, _, terminated, truncated, info = self.step(action)
             if terminated or truncated:
                 return observation, info, False
@@ -66,7 +60,7 @@ class Recorded:
 
     def failed(self, what: str) -> EnvironmentFailure:
         """The error that says that this environment did that, and how to see it again."""
-        return failure(self.number, what, seed=self.seed, step=len(self._actions))
+        return failure(self.number, what, seed=self.seed, step=self.steps)
 
 
 def failure(number: int | str, what: str, *, seed: int, step: int) -> EnvironmentFailure:
@@ -75,10 +69,14 @@ def failure(number: int | str, what: str, *, seed: int, step: int) -> Environmen
     >>> print(failure(3, "gave the reward nan", seed=17, step=4))
     environment 3 gave the reward nan at step 4 after `reset(seed=17)`. Repair the environment, ...
     """
-    return EnvironmentFailure(
+    error = EnvironmentFailure(
         f"environment {number} {what} at step {step} after `reset(seed={seed})`. Repair the "
-        "environment, then go on from the last checkpoint with `logpi train --resume`."
+        "environment, then go on with `logpi train --resume RUN`, where RUN/failure.json holds the "
+        "actions that lead here."
     )
+    error.environment = number if isinstance(number, int) else None
+    error.seed, error.step = seed, step
+    return error
 
 
 def packed(x: ndarray) -> dict[str, Any]:

@@ -85,9 +85,14 @@ class StreamSource:
     def draw(self, policy: Acting, iteration: int) -> Batch:
         """The next decisions of every environment."""
         began, vector = time.perf_counter(), self._vector
-        now = vector.reset() if self._now is None else self._now
+        if self._now is None:
+            self._now = vector.reset()
+            vector.mark()
         b = self._buffers()
-        self._now, seconds = collect(vector, policy, b, now, randomness(self._seed, iteration))
+        self._now, seconds = collect(
+            vector, policy, b, self._now, randomness(self._seed, iteration)
+        )
+        vector.mark()
         steps, mask, discount, end = rows_of(b, self._discount)
         done = b.terminated | b.truncated
         facts = _facts(*self._tally.count(b.reward, done, mask), int(b.terminated.sum()))
@@ -96,7 +101,10 @@ class StreamSource:
         return replace(batch, facts={**facts, **_time(seconds, began)})
 
     def state(self) -> dict[str, Any]:
-        """Where the environments are, and what their running episodes have brought."""
+        """Where the environments were after the last draw, and what running episodes have brought.
+
+        A draw that an environment's failure ended did not happen.
+        """
         if self._now is None:
             return {}
         tally = self._tally

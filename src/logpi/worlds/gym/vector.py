@@ -8,22 +8,19 @@ where the episode ended, and `idle` marks steps that only reset, or that nobody 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy import ndarray
 
-from logpi.core.errors import ConfigError
-from logpi.core.seeds import mix
+from logpi.core.errors import EnvironmentFailure
+from logpi.worlds.gym.history import History, Plan
 from logpi.worlds.gym.recorded import Recorded, digest
 from logpi.worlds.gym.spaces import Actions, Observations, Reader, actions_of, mask_row
 
-__all__ = ["Moved", "Plan", "Sync", "Vector", "ready_actions"]
-
-Plan = Sequence[Sequence[int]]
-"""For each environment the reset seeds of the episodes that it plays, one after the other."""
+__all__ = ["Moved", "Sync", "Vector", "ready_actions", "warn_lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +66,12 @@ class Vector(Protocol):
         """What follows one action in each."""
         ...
 
+    def mark(self) -> None:
+        """Let `state` tell of this place from now on, wherever the environments go."""
+        ...
+
     def state(self) -> dict[str, Any]:
-        """What brings the environments back to where they are, as JSON."""
+        """What brings the environments back to the marked place, as JSON."""
         ...
 
     def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
@@ -95,32 +96,38 @@ class Sync:
     ) -> None:
         """`make` makes one environment each, with the numbers that follow `first`."""
         self._envs = [Recorded(f(), first + i, board) for i, f in enumerate(make)]
-        self.num, self._seed = len(self._envs), seed
+        self.num = len(self._envs)
         space = self._envs[0].env.action_space
         self.actions, self._dtype = actions_of(space), space.dtype
         self._reader = Reader(self._envs[0].env.observation_space, self.num)
         self.observations = self._reader.observations
-        self._seeds: list[Iterator[int]] = []
-        self._begun = [0] * self.num
-        self._over = np.zeros(self.num, dtype=np.bool_)
+        self._history = History(self.num, seed, self.actions, self._dtype, first=first)
         self._rows: Any = None  # the observations as the environments gave them
         self._masks: list[ndarray] | None = None
+        self._shown = np.empty(0)  # [n, *shape] what the next action reads
 
     def reset(self, plan: Plan | None = None) -> tuple[ndarray, ndarray | None]:
         """First observations, and masks of the first action."""
-        self._begun = [0] * self.num
-        self._over = np.zeros(self.num, dtype=np.bool_)
-        self._set_seeds(plan)
+        self._history.restart(plan)
         self._rows, self._masks = self._reader.empty(), None
         for i in range(self.num):
             if not self._begin(i):
                 self._show(i, 0)  # it plays nothing, but something is seen of it
-        return self._seen(), self._mask()
+        self._shown = self._seen()
+        return self._shown, self._mask()
 
     def step(self, actions: Sequence[Any] | ndarray) -> Moved:
         """What follows one action in each; an episode that ended is followed by a new one."""
-        n, idle = self.num, self._over
-        chosen = ready_actions(actions, n, self.actions, self._dtype)
+        chosen = ready_actions(actions, self.num, self.actions, self._dtype)
+        self._history.add(chosen)
+        try:
+            return self._step(chosen)
+        except EnvironmentFailure as error:
+            self._history.explain(error)
+            raise
+
+    def _step(self, chosen: ndarray) -> Moved:
+        n, idle = self.num, self._history.over
         rows, reward = self._reader.empty(), np.zeros(n)
         terminated, truncated = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
         done: list[int] = []
@@ -138,71 +145,58 @@ class Sync:
         if not np.isfinite(reward).all():
             bad = int((~np.isfinite(reward)).argmax())
             raise self._envs[bad].failed(f"gave the reward {reward[bad]}")
-        final = following = self._seen()
+        final = self._shown = self._seen()
         if done:
             self._rows = rows.copy()
-            self._over = idle.copy()
             for i in done:
                 self._begin(i)
-            following = self._seen()
-        return Moved(following, final, reward, terminated, truncated, idle, self._mask())
+            self._shown = self._seen()
+        return Moved(self._shown, final, reward, terminated, truncated, idle, self._mask())
+
+    def mark(self) -> None:
+        """Let `state` tell of this place from now on."""
+        self._history.mark(self._shown)
 
     def state(self) -> dict[str, Any]:
-        """Each environment's reset seed and actions since, and what it shows."""
-        seen = self._seen()
-        return {
-            "environments": [
-                {"begun": n, **env.history(), "shows": digest(seen[i])}
-                for i, (n, env) in enumerate(zip(self._begun, self._envs, strict=True))
-            ]
-        }
+        """Each environment's reset seed and actions until the mark, and what it showed there."""
+        return self._history.state()
 
     def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
         """Observations and masks after the same actions.
 
         Warns where an environment does not come back, which then begins a new episode.
         """
-        told = state["environments"]
-        if len(told) != self.num:
-            raise ConfigError(
-                f"the checkpoint has {len(told)} environments, and this run {self.num}. Resume "
-                f"with num_envs={len(told)}."
-            )
-        self._begun = [int(x["begun"]) for x in told]
-        self._set_seeds(None)
+        seen, mask, lost = self.replay(state)
+        for number in lost:
+            warn_lost(number)
+        return seen, mask
+
+    def replay(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None, list[int]]:
+        """The same, and the numbers of those that did not come back, which begin a new episode."""
+        lost: list[int] = []
         self._rows, self._masks = self._reader.empty(), None
-        self._over = np.zeros(self.num, dtype=np.bool_)
-        for i, env in enumerate(self._envs):
-            self._rows[i], info, whole = env.replay(told[i])
+        for i, running in enumerate(self._history.restore(state)):
+            env = self._envs[i]
+            self._rows[i], info, whole = env.replay(running.seed, running.actions)
             self._note_mask(i, info)
-            row = self._reader.one(self._rows[i])
-            if not whole or digest(row) != told[i]["shows"]:
-                _warn_lost(env)
+            if not whole or digest(self._reader.one(self._rows[i])) != running.shows:
+                lost.append(env.number)
                 self._begin(i)
-        return self._seen(), self._mask()
+        self._shown = self._seen()
+        self.mark()
+        return self._shown, self._mask(), lost
 
     def close(self) -> None:
         """Close every environment."""
         for env in self._envs:
             env.env.close()
 
-    def _set_seeds(self, plan: Plan | None) -> None:
-        if plan is None:
-            numbers = [env.number for env in self._envs]
-            seeds = [_endless(self._seed, k, n) for k, n in zip(numbers, self._begun, strict=True)]
-        else:
-            seeds = [iter(x) for x in plan]
-        self._seeds = seeds
-
     def _begin(self, i: int) -> bool:
         """Whether environment i has another episode, which has then begun."""
-        seed = next(self._seeds[i], None)
-        if seed is None:
-            self._over[i] = True
-            return False
-        self._begun[i] += 1
-        self._show(i, seed)
-        return True
+        seed = self._history.begin(i)
+        if seed is not None:
+            self._show(i, seed)
+        return seed is not None
 
     def _show(self, i: int, seed: int) -> None:
         env = self._envs[i]
@@ -247,17 +241,18 @@ def ready_actions(actions: Sequence[Any] | ndarray, num: int, kind: Actions, dty
     return np.array(actions, dtype=dtype).reshape(num, *kind.shape)
 
 
-def _endless(seed: int, number: int, begun: int) -> Iterator[int]:
-    """The seed of every episode: a function of run seed, environment and number of the episode."""
-    while True:
-        begun += 1
-        yield mix(seed, number, begun) % 2**31
+def warn_lost(number: int) -> None:
+    """Nothing; a warning that this environment does not come back.
 
-
-def _warn_lost(env: Recorded) -> None:
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_lost(3)
+    >>> str(caught[0].message)[:33]
+    'environment 3 does not come back:'
+    """
     warnings.warn(
-        f"environment {env.number} does not come back: the same actions after "
-        f"`reset(seed={env.seed})` lead elsewhere, so something else decides it too. It begins a "
-        "new episode, and the run is not what it would have been without the stop.",
+        f"environment {number} does not come back: the same actions after the same reset lead "
+        "elsewhere, so something else decides it too. It begins a new episode, and the run is not "
+        "what it would have been without the stop.",
         stacklevel=3,
     )

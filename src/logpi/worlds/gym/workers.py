@@ -20,9 +20,10 @@ from gymnasium.vector.utils import CloudpickleWrapper
 from numpy import ndarray
 
 from logpi.core.errors import ConfigError, EnvironmentFailure, LogpiError
+from logpi.worlds.gym.history import History, Plan
 from logpi.worlds.gym.recorded import failure
 from logpi.worlds.gym.spaces import actions_of, observations_of
-from logpi.worlds.gym.vector import Moved, Plan, Sync, ready_actions
+from logpi.worlds.gym.vector import Moved, Sync, ready_actions, warn_lost
 
 __all__ = ["Async"]
 
@@ -53,6 +54,8 @@ class Async:
         one = make[0]()
         self.observations = observations_of(one.observation_space)
         self.actions, self._dtype = actions_of(one.action_space), one.action_space.dtype
+        self._history = History(self.num, seed, self.actions, self._dtype)
+        self._shown = np.empty(0)  # [n, *shape] what the next action reads
         one.close()
         count = min(self.num, workers or _cores())
         self._cuts = [self.num * w // count for w in range(count + 1)]
@@ -72,33 +75,55 @@ class Async:
 
     def reset(self, plan: Plan | None = None) -> tuple[ndarray, ndarray | None]:
         """First observations, and masks of the first action."""
+        self._history.restart(plan)
+        for i in range(self.num):
+            self._history.begin(i)
         parts = [None if plan is None else plan[a:b] for a, b in self._spans()]
-        return _joined_first(self._ask("reset", parts, self._timeout))
+        self._shown, mask = _joined_first(self._ask("reset", parts, self._timeout))
+        return self._shown, mask
 
     def step(self, actions: Sequence[Any] | ndarray) -> Moved:
         """What follows one action in each; an episode that ended is followed by a new one."""
         chosen = ready_actions(actions, self.num, self.actions, self._dtype)
-        parts = [chosen[a:b] for a, b in self._spans()]
-        return _joined(self._ask("step", parts, self._timeout))
+        self._history.add(chosen)
+        try:
+            moved = _joined(
+                self._ask("step", [chosen[a:b] for a, b in self._spans()], self._timeout)
+            )
+        except EnvironmentFailure as error:
+            self._history.explain(error)
+            raise
+        for i in np.flatnonzero(moved.terminated | moved.truncated):
+            self._history.begin(int(i))
+        self._shown = moved.observation
+        return moved
+
+    def mark(self) -> None:
+        """Let `state` tell of this place from now on."""
+        self._history.mark(self._shown)
 
     def state(self) -> dict[str, Any]:
-        """Each environment's reset seed and actions since, and what it shows."""
-        found = self._ask("state", None, self._timeout)
-        return {"environments": [x for part in found for x in part["environments"]]}
+        """Each environment's reset seed and actions until the mark, and what it showed there.
+
+        It is known here: also once a process hangs or is gone.
+        """
+        return self._history.state()
 
     def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
         """Observations and masks after the same actions.
 
         Warns where an environment does not come back, which then begins a new episode.
         """
+        self._history.restore(state)
         told = state["environments"]
-        if len(told) != self.num:
-            raise ConfigError(
-                f"the checkpoint has {len(told)} environments, and this run {self.num}. Resume "
-                f"with num_envs={len(told)}."
-            )
         parts = [{"environments": told[a:b]} for a, b in self._spans()]
-        return _joined_first(self._ask("restore", parts, _STARTUP))
+        found = self._ask("replay", parts, _STARTUP)
+        for number in (number for *_, lost in found for number in lost):
+            warn_lost(number)
+            self._history.begin(number)
+        self._shown, mask = _joined_first([(seen, mask) for seen, mask, _ in found])
+        self.mark()
+        return self._shown, mask
 
     def close(self) -> None:
         """End the processes, also one that hangs."""
