@@ -112,8 +112,15 @@ def test_learn_prints_a_policy_and_draws_its_curve(capsys, tmp_path):
 def test_audit_prints_its_table(capsys, tmp_path):
     shown = printed(capsys, "audit", "grpo", "--world", "tokens/capital", "--group-size", "2")
     assert "cosine" in shown
+    assert shown.count("The right direction for the return") == 1
+    assert "true advantage" in shown
+    assert "France: The" in shown
     told = json.loads(printed(capsys, "audit", "rloo", "--group-size", "2", "--json"))
     assert told["recipe"] == "rloo"
+    words = ("audit", "ppo", "low=0.1", "--world", "bandit", "--steps", "2", "--lr", "3")
+    assert "ppo (low=0.1) in bandit" in printed(capsys, *words)
+    pulled = json.loads(printed(capsys, "audit", "grpo", "--reference", "uniform", "--json"))
+    assert "return − β·forward KL" in {fit["objective"] for fit in pulled["fits"]}
     printed(capsys, "audit", "rloo", "--group-size", "2", "--plot", "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     drawn = printed(capsys, "audit", "rloo", "--sampled", "200", "--seed", "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import logpi
 from logpi.audit import audit, worst_case
 from logpi.core.errors import ConfigError
 from logpi.worlds.mdp.zoo import bandit
@@ -49,9 +50,16 @@ def test_rewards_of_zero_and_one_turn_only_by_length():
 
 def test_a_model_of_ones_own():
     m = bandit([0.0, 0.0, 0.0], policy=[1 / 3, 1 / 3, 1 / 3])
-    found = worst_case("grpo", model=m, horizon=1, restarts=2, iterations=40, seed=0)
+    found = worst_case("grpo", m, horizon=1, restarts=2, iterations=40, seed=0)
     assert found.model.states == 2
     assert found.cosine < 0.95
+
+
+def test_a_world_keeps_its_horizon():
+    world = logpi.MDP("two_state", discount=1.0, horizon=2)
+    found = worst_case("rloo", world, restarts=1, iterations=2)
+    assert found.report.settings["horizon"] == 2
+    assert found.cosine == pytest.approx(1, abs=1e-12)
 
 
 def test_what_the_search_does_not_know():

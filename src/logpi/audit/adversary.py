@@ -15,9 +15,10 @@ from logpi.audit.critics import Values
 from logpi.audit.enumeration import enumerated, rows_and_batches
 from logpi.audit.estimators import LogProbs, averaged, credit_of, signals_of
 from logpi.audit.models import ends, texts
+from logpi.audit.problem import AnyWorld, problem_of
 from logpi.audit.report import AuditReport
 from logpi.audit.rows import Rows
-from logpi.audit.setup import Options, Setup, resolved, setup_of
+from logpi.audit.setup import AnyRecipe, Options, Setup, resolved, setup_of
 from logpi.core.errors import ConfigError
 from logpi.core.recipe import Recipe
 from logpi.core.returns import trajectory_return
@@ -44,11 +45,11 @@ class Witness:
 
 
 def worst_case(
-    recipe: str | Recipe,
+    recipe: AnyRecipe,
+    world: AnyWorld | None = None,
     *,
     actions: int = 4,
-    horizon: int = 3,
-    model: FiniteMDP | None = None,
+    horizon: int | None = None,
     group_size: int = 2,
     rewards: Literal["any", "binary"] = "any",
     restarts: int = 8,
@@ -57,23 +58,27 @@ def worst_case(
 ) -> Witness:
     """The policy and rewards with the smallest cosine between E[ĝ] and the gradient of the return.
 
-    The model is `model`, with a reward for every action that ends an episode; without one it is all
-    texts of at most `horizon` tokens out of `actions` − 1 words and an end, since rows of different
-    lengths are where averages go wrong. Every batch is enumerated, the cosine is differentiated
-    with respect to logits and rewards, and Adam descends it from random `restarts`; rewards are in
-    [−1, 1], or 0 and 1, which are then drawn and kept. The policy is its own reference. It is a
-    search: the true worst case may be worse. The same seed finds the same witness.
+    The model is the world's, with a reward for every action that ends an episode; without one it is
+    all texts of at most `horizon` tokens (3) out of `actions` − 1 words and an end, since rows of
+    different lengths are where averages go wrong. Every batch is enumerated, the cosine is
+    differentiated with respect to logits and rewards, and Adam descends it from random `restarts`;
+    rewards are in [−1, 1], or 0 and 1, which are then drawn and kept. The policy is its own
+    reference. It is a search: the true worst case may be worse. The same seed finds the same
+    witness.
 
     >>> round(worst_case("rloo", actions=2, horizon=2, restarts=1, iterations=3).cosine, 12)
     1.0
     """
     if restarts < 1 or iterations < 0:
         raise ConfigError(f"{restarts} restarts of {iterations} iterations: nothing is searched.")
-    m = texts(actions - 1, horizon) if model is None else model
     told: Options = {"group_size": group_size}
-    if model is not None:
-        told["horizon"] = horizon
-    search = _Search(setup_of(recipe, m, **told), resolved(recipe))
+    if world is None:
+        world, horizon = texts(actions - 1, horizon or 3), None
+    problem = problem_of(world, horizon=horizon)
+    if problem.horizon is not None:
+        told["horizon"] = problem.horizon
+    m = problem.m
+    search = _Search(setup_of(recipe, m, **told), resolved(recipe)[1])
     found = [
         search.descend(mix(seed, restart), iterations=iterations, binary=rewards == "binary")
         for restart in range(restarts)
@@ -81,7 +86,7 @@ def worst_case(
     return _witness(recipe, m, found, told)
 
 
-def _witness(recipe: str | Recipe, m: FiniteMDP, found: list[Found], told: Options) -> Witness:
+def _witness(recipe: AnyRecipe, m: FiniteMDP, found: list[Found], told: Options) -> Witness:
     """The worst that was found, confirmed by the audit itself."""
     _, logits, reward = min(found, key=lambda one: one[0])
     paid = m.having(reward=reward, outcome_reward=None)

@@ -226,6 +226,6 @@ def _check(count: int, rows: int, plan: Plan, limit: int) -> None:
         raise ConfigError(
             f"{rows:,} trajectories make {many} batches ({plan.sentence}), more than the limit of "
             f"{limit:,}. Lower the horizon, group_size, rows or groups, take a smaller model, or "
-            "audit a sample: audit.sampled(recipe, world=..., batches=10_000) gives the same "
-            "figures with confidence intervals."
+            "audit a sample: audit.sampled(recipe, world=..., batches=10_000), or --sampled 10000, "
+            "gives the same figures with confidence intervals."
         )

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Unpack
 
 from logpi.audit.enumeration import enumerated
 from logpi.audit.estimators import Loss
-from logpi.audit.problem import FiniteWorld
+from logpi.audit.problem import AnyWorld
 from logpi.audit.report import AuditReport
 from logpi.audit.sampling import sample
-from logpi.audit.setup import Options, setup_of, setup_of_loss
+from logpi.audit.setup import AnyRecipe, Options, setup_of, setup_of_loss
 from logpi.core.recipe import Recipe
-from logpi.worlds.mdp.model import FiniteMDP
 
 __all__ = ["audit", "loss", "sampled"]
 
 
-def audit(
-    recipe: str | Recipe, world: FiniteWorld | FiniteMDP, **options: Unpack[Options]
-) -> AuditReport:
+def audit(recipe: AnyRecipe, world: AnyWorld, **options: Unpack[Options]) -> AuditReport:
     """What a recipe's gradient is on average in a world, how biased and how noisy: exactly.
 
     E[ĝ] = Σ_batches p(batch) Σ weight · coefficient · ∇log π,   over all batches that can be drawn
 
-    against the exact gradient of every named objective. `world` is a `logpi.MDP` or a `FiniteMDP`;
-    what else may be said is in `Options`. Raises `ConfigError`, with the count, where there is too
-    much to enumerate: then `audit.sampled` gives the same figures with confidence intervals.
+    against the exact gradient of every named objective. `recipe` is a name of the table, a mapping
+    with a name and constants, or a `Recipe` of one's own; `world` is a `logpi.MDP`, a `FiniteMDP`,
+    or a model's name in the zoo. What else may be said is in `Options`. Raises `ConfigError`, with
+    the count, where there is too much to enumerate: then `audit.sampled` gives the same figures
+    with confidence intervals.
 
     >>> from logpi.worlds.mdp.zoo import bandit
     >>> report = audit("dr_grpo", bandit([0.0, 5.0, 0.5], policy=[0.5, 0.4, 0.1]), group_size=2)
@@ -36,8 +36,8 @@ def audit(
 
 
 def sampled(
-    recipe: str | Recipe | Loss,
-    world: FiniteWorld | FiniteMDP,
+    recipe: AnyRecipe | Loss,
+    world: AnyWorld,
     *,
     batches: int = 10_000,
     confidence: float = 0.95,
@@ -56,14 +56,14 @@ def sampled(
     >>> low < 1 < high
     True
     """
-    if isinstance(recipe, str | Recipe):
+    if isinstance(recipe, str | Mapping | Recipe):
         setup = setup_of(recipe, world, **options)
     else:
         setup = setup_of_loss(recipe, world, **options)
     return sample(setup, batches=batches, confidence=confidence, seed=seed)
 
 
-def loss(function: Loss, world: FiniteWorld | FiniteMDP, **options: Unpack[Options]) -> AuditReport:
+def loss(function: Loss, world: AnyWorld, **options: Unpack[Options]) -> AuditReport:
     """The audit of anyone's loss, on all groups of the policy's own rows.
 
     `function` takes a dictionary of tensors for one batch of n rows of at most t decisions, logp

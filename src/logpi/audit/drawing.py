@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
     from logpi.audit.report import AuditReport, Fit, Step
 
-__all__ = ["figures", "markdown", "plot", "table"]
+__all__ = ["decisions", "figures", "markdown", "plot", "table"]
 
 COLUMNS = ("objective", "bias", "relative", "cosine", "norm ratio", "scalar", "noise/signal")
 """The columns of a report's table."""
+
+DECISIONS = ("decision", "visits", "true advantage", "coefficient", "its spread", "push")
+"""The columns of the table of decisions."""
 
 _FIGURES = ("bias_norm", "relative_bias", "cosine", "norm_ratio", "scalar", "noise_to_signal")
 
@@ -56,6 +59,8 @@ def _summary(report: AuditReport) -> list[str]:
         lines.append(f"Critic: {report.critic}.")
     if report.clipped:
         lines.append(f"Clipped on the first step: {report.clipped:.2%} of decisions.")
+    if report.skipped:
+        lines.append(f"{len(report.skipped)} objectives do not exist here; `skipped` says why.")
     return [*lines, report.verdict]
 
 
@@ -68,7 +73,7 @@ def table(report: AuditReport) -> Table:
         caption_justify="left",
     )
     for i, name in enumerate(COLUMNS):
-        out.add_column(name, justify="right" if i else "left", overflow="fold")
+        out.add_column(name, justify="right" if i else "left", overflow="fold", min_width=len(name))
     best = report.best
     for found in report.fits:
         out.add_row(*figures(found), style="bold" if found is best else None)
@@ -78,6 +83,24 @@ def table(report: AuditReport) -> Table:
             name, *cells = figures(found)
             out.add_row(f"{_step_name(step)}: {name}", *cells)
     return out
+
+
+def decisions(report: AuditReport) -> Table:
+    """What every decision is worth, and what it is given, for the terminal."""
+    out = Table(title="decisions of a row", box=box.SIMPLE)
+    for i, name in enumerate(DECISIONS):
+        out.add_column(name, justify="right" if i else "left", overflow="fold")
+    for cells in _decisions(report):
+        out.add_row(*cells)
+    return out
+
+
+def _decisions(report: AuditReport) -> list[tuple[str, ...]]:
+    """The cells of each decision's line: those of `DECISIONS`."""
+    return [
+        (d.name, *map(_number, (d.visits, d.advantage, d.coefficient, d.spread, d.push)))
+        for d in report.decisions
+    ]
 
 
 def _step_name(step: Step) -> str:
@@ -95,11 +118,9 @@ def markdown(report: AuditReport) -> str:
             name, *cells = figures(found)
             lines.append(f"| {_step_name(step)}: {name} | {' | '.join(cells)} |")
     lines += ["", *[f"{line}  " for line in _summary(report)], ""]
-    lines += ["| decision | visits | true advantage | coefficient | its spread | push |"]
-    lines += ["|---|--:|--:|--:|--:|--:|"]
-    for d in report.decisions:
-        cells = (d.visits, d.advantage, d.coefficient, d.spread, d.push)
-        lines.append(f"| {d.name} | {' | '.join(_number(x) for x in cells)} |")
+    lines += [f"| {' | '.join(DECISIONS)} |"]
+    lines += ["|---" + "|--:" * (len(DECISIONS) - 1) + "|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in _decisions(report)]
     return "\n".join(lines) + "\n"
 
 

@@ -71,7 +71,8 @@ def rows_and_batches(setup: Setup) -> tuple[Rows, Draws]:
         raise ConfigError(
             f"{m.name!r} has {count:,} trajectories, more than the limit of {setup.limit:,}. Lower "
             "the horizon, take a smaller model, or audit a sample: audit.sampled(recipe, "
-            "world=..., batches=10_000) gives the same figures with confidence intervals."
+            "world=..., batches=10_000), or --sampled 10000, gives the same figures with "
+            "confidence intervals."
         )
     walks = trajectories(m, problem.policy, horizon=problem.horizon, limit=setup.limit)
     length = walks.mask.shape[1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from pathlib import Path
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -20,8 +21,18 @@ from logpi.worlds.mdp.model import FiniteMDP
 from logpi.worlds.mdp.planning.policies import as_probabilities
 from logpi.worlds.mdp.planning.solve import solve
 from logpi.worlds.mdp.policy import SoftmaxPolicy, TabularSoftmax
+from logpi.worlds.mdp.world import MDP
 
-__all__ = ["FiniteWorld", "Law", "Problem", "greedy_law", "law_of", "problem_of", "values_of"]
+__all__ = [
+    "AnyWorld",
+    "FiniteWorld",
+    "Law",
+    "Problem",
+    "greedy_law",
+    "law_of",
+    "problem_of",
+    "values_of",
+]
 
 
 class FiniteWorld(Protocol):
@@ -55,6 +66,10 @@ class FiniteWorld(Protocol):
         ...
 
 
+AnyWorld: TypeAlias = FiniteWorld | FiniteMDP | str | Path
+"""A `logpi.MDP`, a bare model, a name in the zoo, or a model's file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """A model with the policy whose gradient is estimated, and the reference it is compared to."""
@@ -83,7 +98,7 @@ class Problem:
 
 
 def problem_of(
-    world: FiniteWorld | FiniteMDP,
+    world: AnyWorld,
     *,
     policy: SoftmaxPolicy | ArrayLike | None = None,
     reference: AnyPolicy | None = None,
@@ -93,16 +108,19 @@ def problem_of(
     """The problem that a world poses, with what is given here instead of what the world has.
 
     `policy` is a softmax policy, or its probabilities [S, A]. A bare `FiniteMDP` has its own
-    policy, or the uniform one, groups of 4 and no horizon.
+    policy, or the uniform one, groups of 4 and no horizon. Raises `ConfigError` for a world that is
+    not finite.
 
     >>> from logpi.worlds.mdp.zoo import bandit
     >>> problem_of(bandit([0.0, 1.0], policy=[0.5, 0.5]), group_size=2).at_reference
     True
     """
+    world = MDP(world) if isinstance(world, str | Path) else world
     if isinstance(world, FiniteMDP):
         m, own, frozen = world, TabularSoftmax(world), TabularSoftmax(world)
         size, time_limit = 4, 200
     else:
+        _check_finite(world)
         m = world.model_of()
         own, frozen = world.policy_of(m), world.reference_of(m)
         horizon = world.horizon if horizon is None else horizon
@@ -118,6 +136,14 @@ def problem_of(
         time_limit=time_limit,
         group_size=size if group_size is None else group_size,
     )
+
+
+def _check_finite(world: object) -> None:
+    if not hasattr(world, "model_of"):
+        raise ConfigError(
+            f"the world is {type(world).__name__}, but an audit enumerates a finite one: give a "
+            "logpi.MDP, a FiniteMDP, or a name in the zoo such as 'tokens/capital'."
+        )
 
 
 def _softmax(m: FiniteMDP, given: ArrayLike) -> TabularSoftmax:

@@ -80,8 +80,8 @@ class Step:
 class AuditReport:
     """An estimator's mean, bias and noise: enumerated, without sampling noise, unless `sampled`.
 
-    Print `table()`, or read the fields: `against("return").cosine`, `best`, `verdict`,
-    `decisions`, `steps`.
+    Print `table()` and `decisions_table()`, or read the fields: `against("return").cosine`, `best`,
+    `verdict`, `decisions`, `steps`.
     """
 
     recipe: str
@@ -170,8 +170,12 @@ class AuditReport:
         """The figures against every objective, for `rich.print`."""
         return drawing.table(self)
 
+    def decisions_table(self) -> Table:
+        """What every decision is worth, and what the estimator gives it, for `rich.print`."""
+        return drawing.decisions(self)
+
     def markdown(self) -> str:
-        """The same as Markdown."""
+        """Both tables as Markdown."""
         return drawing.markdown(self)
 
     def plot(self, path: str | Path) -> Path:

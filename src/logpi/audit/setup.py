@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from numpy.typing import ArrayLike
 
 from logpi.audit.batches import Label, Plan, plan_of
 from logpi.audit.estimators import Estimator, Loss, LossEstimator, RecipeEstimator
 from logpi.audit.objectives import BETA, beta_of
-from logpi.audit.problem import FiniteWorld, Law, Problem, law_of, problem_of
+from logpi.audit.problem import AnyWorld, Law, Problem, law_of, problem_of
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
 from logpi.core.recipe import Recipe
+from logpi.core.traits import name_of
 from logpi.core.types import Data
+from logpi.recipes import RECIPES
 from logpi.recipes import recipe as named_recipe
 from logpi.worlds.mdp.exact.tables import AnyPolicy
-from logpi.worlds.mdp.model import FiniteMDP
 from logpi.worlds.mdp.policy import SoftmaxPolicy
 
-__all__ = ["LIMIT", "Options", "Setup", "resolved", "setup_of", "setup_of_loss"]
+__all__ = ["LIMIT", "AnyRecipe", "Options", "Setup", "resolved", "setup_of", "setup_of_loss"]
+
+AnyRecipe: TypeAlias = str | Mapping[str, Any] | Recipe
+"""A row of the table by its name, `{"name": "grpo", "beta": 0.0}`, or a `Recipe` of one's own."""
 
 LIMIT = 1_000_000
 """The most trajectories, and the most batches, that are enumerated unless the caller says more."""
@@ -41,6 +46,7 @@ class Options(TypedDict, total=False):
                  demonstrations an optimal policy
     horizon      decisions after which the task is over; else the world's
     beta         the weight of the divergence in the objectives; else the recipe's own, or 0.1
+    k            rows of which the best counts in pass@k, and of its kin; else the group's size
     label        how a pair is chosen: "return" (ties dropped) or "bradley-terry"
     limit        the most trajectories and batches (1,000,000)
     """
@@ -56,6 +62,7 @@ class Options(TypedDict, total=False):
     behaviour: AnyPolicy
     horizon: int
     beta: float
+    k: int
     label: Label
     limit: int
 
@@ -72,14 +79,10 @@ class Setup:
     law: Law
     critic: str | ArrayLike
     beta: float
+    k: int  # the number of rows that pass@k and its kin count
     steps: int
     lr: float
     limit: int
-
-    @property
-    def k(self) -> int:
-        """The number of rows that pass@k and its kin count."""
-        return self.plan.size if self.plan.size > 1 else self.problem.group_size
 
     @property
     def figures(self) -> dict[str, float | int | None]:
@@ -96,15 +99,12 @@ class Setup:
         }
 
 
-def setup_of(
-    recipe: str | Recipe, world: FiniteWorld | FiniteMDP, **options: Unpack[Options]
-) -> Setup:
-    """The audit of a row of the table, by its name or as data.
+def setup_of(recipe: AnyRecipe, world: AnyWorld, **options: Unpack[Options]) -> Setup:
+    """The audit of a row of the table, by its name, with other constants, or as data.
 
     Raises `ConfigError` for an unknown recipe or option, or a value that is impossible.
     """
-    row = resolved(recipe)
-    name = recipe if isinstance(recipe, str) else "a recipe"
+    name, row = resolved(recipe)
     return _setup(
         name,
         RecipeEstimator(row),
@@ -116,16 +116,50 @@ def setup_of(
     )
 
 
-def resolved(recipe: str | Recipe) -> Recipe:
-    """The row of the table of that name, or the row itself.
+def resolved(recipe: AnyRecipe) -> tuple[str, Recipe]:
+    """What to call a recipe, and the row itself.
 
-    >>> resolved("rloo").data
-    'groups'
+    Raises `ConfigError` where it is no recipe, and for an unknown name or constant.
+
+    >>> resolved({"name": "grpo", "beta": 0.0})[0]
+    'grpo (beta=0.0)'
+    >>> from logpi.core import credit
+    >>> resolved(Recipe("groups", credit.group_centred))[0]
+    'group_centred · plain · sum_tokens'
     """
-    return named_recipe(recipe) if isinstance(recipe, str) else recipe
+    if isinstance(recipe, Recipe):
+        printed = _printed(recipe)
+        of_table = (name for name, row in RECIPES.items() if _printed(row) == printed)
+        return next(of_table, " · ".join(printed[:3])), recipe
+    told = {"name": recipe} if isinstance(recipe, str) else dict(_mapping(recipe))
+    name = told.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"a recipe as a mapping needs its name, but {dict(_mapping(recipe))!r} has none: "
+            '{"name": "grpo", "beta": 0.0}, say.'
+        )
+    row = named_recipe(name, **told)
+    constants = ", ".join(f"{key}={value}" for key, value in told.items())
+    return (f"{name} ({constants})" if constants else name), row
 
 
-def setup_of_loss(loss: Loss, world: FiniteWorld | FiniteMDP, **options: Unpack[Options]) -> Setup:
+def _printed(recipe: Recipe) -> tuple[str, ...]:
+    """What tells one row from another, as the table prints it."""
+    parts = (recipe.credit, recipe.coefficient, recipe.aggregate)
+    bonus = "" if recipe.regulariser is None else name_of(recipe.regulariser)
+    return (*(name_of(part) for part in parts), bonus, recipe.data, recipe.update, recipe.paper)
+
+
+def _mapping(recipe: object) -> Mapping[str, Any]:
+    if isinstance(recipe, Mapping):
+        return recipe  # pyright: ignore[reportUnknownVariableType] # of whatever keys it has
+    raise ConfigError(
+        f"a recipe is {type(recipe).__name__} here, but must be a name, a mapping with a name and "
+        "constants, or a Recipe. A loss function goes to audit.loss."
+    )
+
+
+def setup_of_loss(loss: Loss, world: AnyWorld, **options: Unpack[Options]) -> Setup:
     """The audit of anyone's loss, on groups of the policy's own rows."""
     name = getattr(loss, "__name__", type(loss).__name__)
     return _setup(
@@ -143,7 +177,7 @@ def _setup(
     name: str,
     estimator: Estimator,
     data: Data,
-    world: FiniteWorld | FiniteMDP,
+    world: AnyWorld,
     *,
     own_beta: float | None,
     has_critic: bool,
@@ -173,6 +207,7 @@ def _setup(
         law=law_of(problem, data, options.get("behaviour")),
         critic=options.get("critic", "exact"),
         beta=options.get("beta", BETA if own_beta is None else own_beta),
+        k=options.get("k", plan.size if plan.size > 1 else problem.group_size),
         steps=options.get("steps", 1),
         lr=options.get("lr", 0.1),
         limit=options.get("limit", LIMIT),
@@ -187,8 +222,9 @@ def _check(options: Options) -> None:
                 f"an audit takes no `{name}`.{did_you_mean(name, known)} It takes "
                 f"{', '.join(known)}."
             )
-    if options.get("steps", 1) < 1:
-        raise ConfigError(f"steps is {options.get('steps')} but must be at least 1.")
+    for name in ("steps", "k"):
+        if options.get(name, 1) < 1:
+            raise ConfigError(f"{name} is {options.get(name)} but must be at least 1.")
     lr = options.get("lr", 0.1)
     if not (lr > 0 and math.isfinite(lr)):
         raise ConfigError(f"lr is {lr} but must be positive.")

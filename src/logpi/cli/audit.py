@@ -6,15 +6,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from logpi.audit import AuditReport, audit, sampled
 from logpi.cli.models import options_of
-from logpi.mdp import MDP
-from logpi.recipes import recipe
+from logpi.mdp import MDP, uniform
 from logpi.views.show import console
 
 __all__ = ["run"]
+
+_FEW = 12
+"""So many decisions are printed unasked."""
 
 
 def run(given: Namespace) -> int:
@@ -25,7 +25,8 @@ def run(given: Namespace) -> int:
     else:
         to = console()
         to.print(report.table())
-        to.print(Text(report.verdict))
+        if given.decisions or len(report.decisions) <= _FEW:
+            to.print(report.decisions_table())
     if given.plot is not None:
         name = f"audit-{given.recipe}-{Path(given.world).stem}.png"
         print(report.plot(given.plot or name))
@@ -34,9 +35,10 @@ def run(given: Namespace) -> int:
 
 def _report(given: Namespace) -> AuditReport:
     world = MDP(given.world, discount=given.discount, horizon=given.horizon)
-    constants = options_of(given.words)
-    audited = recipe(given.recipe, **constants) if constants else given.recipe
-    told: dict[str, Any] = {"group_size": given.group_size, "steps": given.steps}
+    recipe = {**options_of(given.words), "name": given.recipe}
+    told: dict[str, Any] = {"group_size": given.group_size, "steps": given.steps, "lr": given.lr}
+    if given.reference == "uniform":
+        told["reference"] = uniform(world.model_of())
     if given.sampled is None:
-        return audit(audited, world, **told)
-    return sampled(audited, world, batches=given.sampled, seed=given.seed, **told)
+        return audit(recipe, world, **told)
+    return sampled(recipe, world, batches=given.sampled, seed=given.seed, **told)

@@ -254,15 +254,26 @@ def _audit(p: argparse.ArgumentParser) -> None:
     p.add_argument("--discount", type=float, metavar="G", help="default: the model's own")
     p.add_argument("--steps", type=_count, default=1, metavar="N", help="gradient steps on a batch")
     p.add_argument(
+        "--lr", type=float, default=0.1, metavar="LR", help="length of such a step (0.1)"
+    )
+    p.add_argument(
+        "--reference",
+        choices=("own", "uniform"),
+        default="own",
+        help="the reference policy: the audited one itself (default), or the uniform one",
+    )
+    p.add_argument(
         "--sampled", type=_count, metavar="N", help="draw N batches instead of enumerating them all"
     )
     p.add_argument("--seed", type=int, default=0, help="of a sampled audit (default: 0)")
+    p.add_argument("--decisions", action="store_true", help="every decision, however many")
     _plot(p, "a picture: true advantage and expected coefficient of each decision")
     p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     p.epilog = _examples(
         "audit grpo --world tokens/capital --group-size 2",
         "audit rloo --world tokens/lengths --group-size 4 --json",
-        "audit ppo low=0.1 high=0.1 --world bandit --steps 3",
+        "audit ppo low=0.1 high=0.1 --world bandit --steps 3 --lr 2",
+        "audit grpo --world tokens/capital --reference uniform",
     )
 
 
