@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from logpi.core.errors import ConfigError, EnvironmentFailure, LogpiError, NonFiniteError
+from logpi import played
+from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
 from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
+from logpi.session import Callback, Session
 from logpi.train.config import RunConfig, build_config, python_reward, validated
-from logpi.train.interrupt import Interrupt
-from logpi.train.loggers import Loggers
 from logpi.train.loop import Trainer
-from logpi.train.progress import Reporter
 from logpi.train.rundir import RunDirectory, read_config, read_metrics, refuse_existing
 
 if TYPE_CHECKING:
@@ -70,10 +67,19 @@ class Run:
     'runs/none'
     """
 
-    def __init__(self, directory: str | Path, *, world: LM | MDP | Gym | None = None) -> None:
-        """The run at `directory`; `world` if its reward is a Python function."""
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        world: LM | MDP | Gym | None = None,
+        best: bool = False,
+    ) -> None:
+        """The run at `directory`; `world` if something in it was given from Python.
+
+        With `best` its model is the best that an evaluation found, instead of the last one.
+        """
         self.directory = Path(directory)
-        self._world = world
+        self._world, self._folder = world, "best" if best else "model"
 
     @property
     def config(self) -> RunConfig:
@@ -94,7 +100,12 @@ class Run:
     @property
     def model_dir(self) -> Path:
         """The trained model: a Hugging Face folder, or a policy's parameters and table."""
-        return self.directory / "model"
+        return self.directory / self._folder
+
+    @property
+    def best(self) -> Run:
+        """The same run with its best model, where `evaluate.keep_best` kept one."""
+        return Run(self.directory, world=self._world, best=True)
 
     @property
     def policy(self) -> Any:
@@ -131,7 +142,49 @@ class Run:
             )
             return Figures(evaluator(examples=episodes or examples, samples=samples))
 
+    def play(
+        self,
+        video: str | Path | None = None,
+        *,
+        strip: str | Path | None = None,
+        episodes: int = 1,
+        seed: int = 0,
+        greedy: bool = True,
+    ) -> list[dict[str, Any]]:
+        """What was played and filmed: seed, return, length and end of each episode.
+
+        The film (.mp4 or .gif) and a strip of its frames (.png) go below play/ in the run's folder,
+        unless they are named. Raises `ConfigError` where there is no environment, or it cannot be
+        drawn.
+        """
+        policy, config = self._acting("filmed"), self.config
+        folder = self.directory / "play"
+        told = {"video": video, "strip": strip, "episodes": episodes, "seed": seed}
+        world: Any = self._world or world_of(config)
+        return played.film(world, policy, folder, greedy=greedy, **told)
+
+    def export(self, path: str | Path) -> Path:
+        """The file, now holding the acting policy: .onnx, or .pt for TorchScript.
+
+        Its normaliser is inside, and it was checked to act as the policy does.
+        """
+        return played.export(self._acting("exported so"), path)
+
+    def _acting(self, what: str) -> Any:
+        kind = self.config.world["kind"]
+        if kind != "gym":
+            raise ConfigError(
+                f"{self.directory} is of the world `{kind}`, and only policies of environments "
+                f"can be {what}. Its model is in {self.model_dir}."
+            )
+        return self.policy
+
     def _need_model(self) -> None:
+        if self._folder == "best" and not self.model_dir.is_dir():
+            raise ConfigError(
+                f"{self.directory} kept no best model. Train with evaluate.every=10 "
+                "evaluate.keep_best=true."
+            )
         if not self.model_dir.is_dir():
             raise ConfigError(
                 f"{self.directory} has no model yet: it stopped at iteration {self.done} of "
@@ -148,6 +201,7 @@ def train(
     directory: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> Run:
     """The finished run; `settings` are the other keys of `RunConfig`: seed, optim, log, ...
@@ -156,6 +210,7 @@ def train(
     is written to `directory` (runs/RECIPE by default), which must not exist unless `resume` is set.
 
     In environments `total_steps` may stand for `iterations`: so many decisions in all, at least.
+    Each of `callbacks` is given every iteration's number and figures; a true answer ends the run.
 
     Raises `LogpiError` where something given cannot be used, before anything is written, and
     `Stopped` where a signal ended the run early.
@@ -175,7 +230,8 @@ def train(
     if iterations is None:
         iterations = _iterations(world, total_steps)
     config = build_config({**told, "world": world.model_dump(), "iterations": iterations})
-    return train_config(config, world=world, directory=directory, resume=resume, quiet=quiet)
+    how = {"directory": directory, "resume": resume, "quiet": quiet, "callbacks": callbacks}
+    return train_config(config, world=world, **how)
 
 
 def _iterations(world: LM | MDP | Gym, total_steps: int | None) -> int:
@@ -209,7 +265,7 @@ def world_of(config: RunConfig, *, reward: Any = None) -> LM | MDP | Gym:
             f"this run's reward was the Python function {name}, which no file can hold. Give it "
             "again: `--reward file.py:function` on the command line, or the world from Python."
         )
-    for key in ("data", "eval_data", "model", "features", "env"):
+    for key in ("data", "eval_data", "model", "features", "env", "policy"):
         if given := python_reward(told.get(key)):
             raise ConfigError(
                 f"this run's `world.{key}` was given from Python ({given}) and is no text for "
@@ -231,6 +287,7 @@ def train_config(
     directory: str | Path | None = None,
     resume: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """The finished run that a configuration describes; see `train`."""
     recipe = recipe_of(config)
@@ -248,117 +305,18 @@ def train_config(
         else:
             rundir = RunDirectory.create(config, directory)
         resources.enter_context(rundir)
-        session = _Session(trainer, rundir, quiet=quiet)
+        session = Session(trainer, rundir, quiet=quiet, callbacks=callbacks)
         try:
-            session.run(resume=resume)
+            signal = session.run(resume=resume)
         except BaseException:
             if not resume:
                 rundir.discard_if_nothing_was_done()
             raise
-        return Run(rundir.path, world=world)
+        run = Run(rundir.path, world=world)
+        if signal is not None:
+            raise Stopped(run, signal)
+        return run
 
 
 def _unnamed() -> Path:
     raise ConfigError("which run to resume? Give its directory.")
-
-
-class _Session:
-    """One process's part of a run: the loop, with its records, checkpoints and signals."""
-
-    def __init__(self, trainer: Trainer, rundir: RunDirectory, *, quiet: bool) -> None:
-        self.trainer, self.rundir, self.quiet = trainer, rundir, quiet
-        self.config = rundir.config
-
-    def run(self, *, resume: bool) -> None:
-        config, trainer = self.config, self.trainer
-        if resume:
-            self._restore()
-        if not trainer.done and config.evaluate.every:
-            self.rundir.record(0, self._evaluate())
-        with (
-            Interrupt(quiet=self.quiet) as interrupt,
-            self._reporter() as reporter,
-            Loggers(config, self.rundir.path, done=trainer.done) as loggers,
-        ):
-            while trainer.done < config.iterations:
-                metrics = self._iterate()
-                self.rundir.record(trainer.done, metrics)
-                loggers.record(trainer.done, metrics)
-                reporter.update(trainer.done, metrics)
-                if not metrics["rows"]:
-                    reporter.say(f"iteration {trainer.done}: no rows were left to learn from.")
-                if interrupt and trainer.done < config.iterations:
-                    self._checkpoint()
-                    raise Stopped(Run(self.rundir.path), str(interrupt.requested))
-                if self._reached(metrics):
-                    break
-                if config.checkpoint.every and trainer.done % config.checkpoint.every == 0:
-                    self._checkpoint()
-        self._checkpoint()
-        with self.rundir.exporting() as folder:
-            trainer.world.export(folder)
-
-    def _reporter(self) -> Reporter:
-        return Reporter(
-            self.config.iterations,
-            done=self.trainer.done,
-            title=self.config.recipe_name,
-            quiet=self.quiet,
-        )
-
-    def _iterate(self) -> dict[str, float]:
-        config, trainer = self.config, self.trainer
-        log = config.log
-        due = log.decisions_every and trainer.done % log.decisions_every == 0
-        last = trainer.done + 1 == config.iterations
-        try:
-            outcome = trainer.iterate(records=log.decisions_rows if due or last else 0)
-        except NonFiniteError as error:
-            self._dump(error)
-            raise
-        except EnvironmentFailure as error:
-            self._leave(error)
-            raise
-        self.rundir.record_decisions(outcome.decisions)
-        every = config.evaluate.every
-        if last or (every and trainer.done % every == 0):
-            try:
-                outcome.metrics.update(self._evaluate())
-            except LogpiError:  # what was learned is not lost for it
-                self.rundir.record(trainer.done, outcome.metrics)
-                self._checkpoint()
-                raise
-        return outcome.metrics
-
-    def _evaluate(self) -> dict[str, float]:
-        figures = self.trainer.world.evaluate(examples=self.config.evaluate.examples)
-        return {f"eval/{name}": value for name, value in figures.items()}
-
-    def _reached(self, metrics: Mapping[str, float]) -> bool:
-        target = self.config.evaluate.stop_at
-        reached = metrics.get("eval/reward", metrics.get("eval/return", float("-inf")))
-        return target is not None and reached >= target
-
-    def _dump(self, error: NonFiniteError) -> None:
-        path = self.rundir.path / "nonfinite.jsonl"
-        path.write_text("".join(json.dumps(r) + "\n" for r in error.records), encoding="utf-8")
-
-    def _leave(self, error: EnvironmentFailure) -> None:
-        """Keep what was learned, and how to see the failure again."""
-        told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
-        path = self.rundir.path / "failure.json"
-        path.write_text(json.dumps({"what": str(error), **told}) + "\n", encoding="utf-8")
-        if self.trainer.done:
-            self._checkpoint()
-
-    def _checkpoint(self) -> None:
-        trainer = self.trainer
-        self.rundir.save_checkpoint(trainer.done, trainer.tensors(), trainer.state())
-
-    def _restore(self) -> None:
-        found = self.rundir.load_checkpoint()
-        if found is None:
-            return
-        for skipped in found.skipped:
-            print(f"logpi: {skipped}", file=sys.stderr)
-        self.trainer.restore(found.tensors, found.state)

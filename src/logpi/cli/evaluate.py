@@ -25,7 +25,7 @@ def run(given: Namespace) -> int:
     world, config = None, read_config(directory)
     if given.reward:
         world = world_of(config, reward=python_function(given.reward))
-    figures = Run(directory, world=world).evaluate(
+    figures = Run(directory, world=world, best=given.best).evaluate(
         examples=given.examples, samples=given.sample, episodes=given.episodes
     )
     if not figures:

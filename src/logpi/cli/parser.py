@@ -8,6 +8,11 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
+from logpi.cli import options
+from logpi.cli.options import count as _count
+from logpi.cli.options import examples as _examples
+from logpi.cli.options import run as _run
+
 __all__ = ["COMMANDS", "build", "parse"]
 
 # Name and first line of help.
@@ -16,6 +21,8 @@ COMMANDS = {
     "evaluate": "the trained model on held-out data, or a finite policy's exact return",
     "show": "a rollout in the terminal, every token coloured by its coefficient",
     "report": "one offline HTML file: curves, samples, a heat map per token",
+    "play": "a film of the trained policy in its environment: .mp4 or .gif",
+    "export": "the acting policy of an environment as ONNX or TorchScript",
     "recipes": "the table of recipes: data, credit, coefficient, averaging",
     "solve": "the optimal values and policy of a finite MDP, with a certified bound",
     "learn": "values and policies of a finite MDP from experience: Monte Carlo, TD, Q-learning",
@@ -109,10 +116,6 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
-def _examples(*lines: str) -> str:
-    return "examples:\n" + "\n".join(f"  logpi {line}" for line in lines)
-
-
 def _train(p: argparse.ArgumentParser) -> None:
     p.usage = "logpi train RECIPE|PRESET|FILE.yaml [key=value ...] [options]"
     p.add_argument(
@@ -154,6 +157,9 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
         "--examples", type=_count, metavar="N", help="how many held-out examples (default: all)"
     )
     p.add_argument("--episodes", type=_count, metavar="N", help="how many episodes to play")
+    p.add_argument(
+        "--best", action="store_true", help="the best evaluated model (evaluate.keep_best)"
+    )
     p.add_argument(
         "--sample",
         type=_count,
@@ -303,10 +309,6 @@ def _plot(p: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def _run(p: argparse.ArgumentParser) -> None:
-    p.add_argument("run", metavar="RUN", help="a run's folder, or its name below runs/")
-
-
 def _reward(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--reward",
@@ -315,20 +317,13 @@ def _reward(p: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a count: give a whole number of at least 1"
-        )
-    return number
-
-
 _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "show": _show,
     "report": _report,
+    "play": options.play,
+    "export": options.export,
     "recipes": _recipes,
     "solve": _solve,
     "learn": _learn,

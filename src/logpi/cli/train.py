@@ -117,6 +117,6 @@ _FIGURES = (
     ("nll", "nll"),
     ("eval/reward", "held-out reward"),
     ("eval/correct", "held-out share correct"),
-    ("eval/return", "exact return"),
+    ("eval/return", "evaluated return"),
     ("eval/regret", "less than the best by"),
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
     "DATA",
@@ -120,6 +120,15 @@ class EvaluateConfig(BaseModel):
     examples: int | None = Field(
         default=None, ge=1, description="held-out examples to use; unset: all of them"
     )
+    keep_best: bool = Field(
+        default=False, description="keep the best evaluated policy in best/, with its score"
+    )
     stop_at: float | None = Field(
         default=None, description="end the run once the mean reward or return is this high"
     )
+
+    @model_validator(mode="after")
+    def _best_of_several(self) -> Self:
+        if self.keep_best and not self.every:
+            raise ValueError("keep_best needs evaluations to choose from: set evaluate.every=10")
+        return self

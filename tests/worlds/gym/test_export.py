@@ -164,6 +164,7 @@ def test_onnx_says_what_it_needs(tmp_path):
         save_onnx(trained("box"), tmp_path / "policy.onnx")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_ONNX, reason="needs onnx, onnxscript and onnxruntime")
 @pytest.mark.parametrize("name", VARIANTS)
 def test_onnx_acts_as_the_policy(name, tmp_path):

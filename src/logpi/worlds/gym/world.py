@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from logpi.core.errors import ConfigError
 from logpi.core.recipe import Recipe
 from logpi.core.types import Batch, Critic
 from logpi.worlds.gym.critic import QNet, ValueNet
-from logpi.worlds.gym.make import Mode, findings, make_vector
+from logpi.worlds.gym.export import load, save
+from logpi.worlds.gym.given import own_net
+from logpi.worlds.gym.make import Mode, findings, make_one, make_vector
 from logpi.worlds.gym.measure import Measure
 from logpi.worlds.gym.normalise import Normaliser, RewardScale
 from logpi.worlds.gym.normalised import NormalisedSource, rescaling
@@ -65,6 +65,9 @@ class Gym(BaseModel):
     hidden: tuple[int, ...] = Field(default=(64, 64), description="units of the net's layers")
     activation: Literal["tanh", "relu"] = Field(default="tanh", description="between the layers")
     net: Literal["auto", "mlp", "cnn"] = Field(default="auto", description="auto: cnn for images")
+    policy: nn.Module | None = Field(
+        default=None, description="a net of one's own, from Python: observations to its numbers"
+    )
     std: Literal["free", "state"] = Field(
         default="free", description="a Gaussian's spread: a parameter, or given by the net"
     )
@@ -124,7 +127,7 @@ class Gym(BaseModel):
             actions,
             hidden=self.hidden,
             activation=self.activation,
-            net=self.net,
+            net=self.net if self.policy is None else own_net(self.policy),
             std=self.std,
             squash=self.squash,
             log_std=self.log_std,
@@ -141,11 +144,11 @@ class Gym(BaseModel):
 
     def policy_in(self, folder: str | Path) -> GymPolicy:
         """The policy of an exported folder, with its statistics, which are frozen."""
-        vector = self.vector(seed=0, num_envs=1)
-        policy = self.policy_of(vector.observations, vector.actions, seed=0)
-        vector.close()
-        policy.load_state_dict(load_file(Path(folder) / "policy.safetensors"))
-        return policy.copy()
+        one = make_one(self.env, self.options)
+        space = one.observation_space
+        one.close()
+        net = None if self.policy is None else own_net(self.policy)
+        return load(folder, observation_space=space, net=net).copy()
 
     def open(self, name: str, recipe: Recipe, *, seed: int, scratch: Path) -> OpenGym:
         """This world with its environments open. Raises `ConfigError` where they cannot be had."""
@@ -216,12 +219,7 @@ class OpenGym:
 
     def export(self, folder: Path) -> Path:
         """The folder, now holding the policy with its normaliser, and what it was made of."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: x.detach().contiguous() for name, x in self.policy.state_dict().items()}
-        save_file(tensors, folder / "policy.safetensors")
-        told = {"env": str(self.config.env), "policy": self.policy.options}
-        (folder / "policy.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        return folder
+        return save(self.policy, folder)
 
     def close(self) -> None:
         """Close the environments."""

@@ -1,0 +1,73 @@
+"""Options of the commands that use finished runs, and the pieces that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["count", "examples", "export", "play", "run"]
+
+
+def examples(*lines: str) -> str:
+    r"""The last part of a command's help.
+
+    >>> examples("recipes")
+    'examples:\n  logpi recipes'
+    """
+    return "examples:\n" + "\n".join(f"  logpi {line}" for line in lines)
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1.
+
+    >>> count("3")
+    3
+    """
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a count: give a whole number of at least 1"
+        )
+    return number
+
+
+def run(p: argparse.ArgumentParser) -> None:
+    """Nothing; the command reads one run."""
+    p.add_argument("run", metavar="RUN", help="a run's folder, or its name below runs/")
+
+
+def _best(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--best", action="store_true", help="the best evaluated policy (evaluate.keep_best)"
+    )
+
+
+def play(p: argparse.ArgumentParser) -> None:
+    """Nothing; the options of `logpi play`."""
+    run(p)
+    p.add_argument(
+        "--video", metavar="FILE", help="the film: .mp4 or .gif (default: RUN/play/film.*)"
+    )
+    p.add_argument(
+        "--frames", metavar="FILE.png", help="a strip of frames (default: RUN/play/strip.png)"
+    )
+    p.add_argument("--episodes", type=count, default=1, metavar="N", help="default: 1")
+    p.add_argument("--seed", type=int, default=0, help="of the first episode's reset (default: 0)")
+    p.add_argument("--sample", action="store_true", help="draw actions; else the likeliest")
+    _best(p)
+    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    p.epilog = examples(
+        "play cartpole",
+        "play cartpole --video cartpole.mp4 --episodes 3 --seed 1",
+        "play runs/cartpole --video cartpole.gif --frames strip.png",
+    )
+
+
+def export(p: argparse.ArgumentParser) -> None:
+    """Nothing; the options of `logpi export`."""
+    run(p)
+    p.add_argument(
+        "--format", choices=("onnx", "torchscript"), default="onnx", help="default: onnx"
+    )
+    p.add_argument("--out", metavar="FILE", help="default: RUN/model/policy.onnx or policy.pt")
+    _best(p)
+    p.epilog = examples("export cartpole", "export cartpole --format torchscript --out policy.pt")

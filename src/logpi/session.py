@@ -1,0 +1,143 @@
+"""One process's part of a run: the loop, with its records, evaluations, checkpoints and signals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError
+from logpi.train.best import Best
+from logpi.train.interrupt import Interrupt
+from logpi.train.loggers import Loggers
+from logpi.train.loop import Trainer
+from logpi.train.progress import Reporter
+from logpi.train.rundir import RunDirectory
+
+__all__ = ["Callback", "Session"]
+
+Callback = Callable[[int, Mapping[str, Any]], Any]
+"""Called after every iteration with its number and figures; a true answer ends the run there."""
+
+
+class Session:
+    """The turns of the loop from where the run is to where it ends, and what is kept of them."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        rundir: RunDirectory,
+        *,
+        quiet: bool = False,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        """Nothing has happened yet."""
+        self.trainer, self.rundir, self.quiet = trainer, rundir, quiet
+        self.config, self.callbacks = rundir.config, callbacks
+        self._best = Best(rundir.path / "best") if self.config.evaluate.keep_best else None
+
+    def run(self, *, resume: bool) -> str | None:
+        """The signal that ended the run early, after a checkpoint; None once it is finished."""
+        config, trainer = self.config, self.trainer
+        if resume:
+            self._restore()
+        if not trainer.done and config.evaluate.every:
+            self.rundir.record(0, self._evaluate())
+        with (
+            Interrupt(quiet=self.quiet) as interrupt,
+            self._reporter() as reporter,
+            Loggers(config, self.rundir.path, done=trainer.done) as loggers,
+        ):
+            while trainer.done < config.iterations:
+                metrics = self._iterate()
+                self.rundir.record(trainer.done, metrics)
+                loggers.record(trainer.done, metrics)
+                reporter.update(trainer.done, metrics)
+                if not metrics["rows"]:
+                    reporter.say(f"iteration {trainer.done}: no rows were left to learn from.")
+                if interrupt and trainer.done < config.iterations:
+                    self._checkpoint()
+                    return str(interrupt.requested)
+                if self._enough(metrics):
+                    break
+                if config.checkpoint.every and trainer.done % config.checkpoint.every == 0:
+                    self._checkpoint()
+        self._checkpoint()
+        with self.rundir.exporting() as folder:
+            trainer.world.export(folder)
+        return None
+
+    def _reporter(self) -> Reporter:
+        return Reporter(
+            self.config.iterations,
+            done=self.trainer.done,
+            title=self.config.recipe_name,
+            quiet=self.quiet,
+        )
+
+    def _iterate(self) -> dict[str, float]:
+        config, trainer = self.config, self.trainer
+        log = config.log
+        due = log.decisions_every and trainer.done % log.decisions_every == 0
+        last = trainer.done + 1 == config.iterations
+        try:
+            outcome = trainer.iterate(records=log.decisions_rows if due or last else 0)
+        except NonFiniteError as error:
+            self._dump(error)
+            raise
+        except EnvironmentFailure as error:
+            self._leave(error)
+            raise
+        self.rundir.record_decisions(outcome.decisions)
+        every = config.evaluate.every
+        if last or (every and trainer.done % every == 0):
+            try:
+                outcome.metrics.update(self._evaluate())
+            except LogpiError:  # what was learned is not lost for it
+                self.rundir.record(trainer.done, outcome.metrics)
+                self._checkpoint()
+                raise
+        return outcome.metrics
+
+    def _evaluate(self) -> dict[str, float]:
+        trainer = self.trainer
+        figures = trainer.world.evaluate(examples=self.config.evaluate.examples)
+        if self._best is not None:
+            self._best.consider(trainer.done, figures, trainer.world.export)
+        return {f"eval/{name}": value for name, value in figures.items()}
+
+    def _enough(self, metrics: Mapping[str, float]) -> bool:
+        """Whether the goal was reached, or a callback says that it is enough."""
+        try:
+            told = [bool(callback(self.trainer.done, metrics)) for callback in self.callbacks]
+        except Exception:  # what was learned is not lost for it
+            self._checkpoint()
+            raise
+        target = self.config.evaluate.stop_at
+        reached = metrics.get("eval/reward", metrics.get("eval/return", float("-inf")))
+        return any(told) or (target is not None and reached >= target)
+
+    def _dump(self, error: NonFiniteError) -> None:
+        path = self.rundir.path / "nonfinite.jsonl"
+        path.write_text("".join(json.dumps(r) + "\n" for r in error.records), encoding="utf-8")
+
+    def _leave(self, error: EnvironmentFailure) -> None:
+        """Keep what was learned, and how to see the failure again."""
+        told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
+        path = self.rundir.path / "failure.json"
+        path.write_text(json.dumps({"what": str(error), **told}) + "\n", encoding="utf-8")
+        if self.trainer.done:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        trainer = self.trainer
+        self.rundir.save_checkpoint(trainer.done, trainer.tensors(), trainer.state())
+
+    def _restore(self) -> None:
+        found = self.rundir.load_checkpoint()
+        if found is None:
+            return
+        for skipped in found.skipped:
+            print(f"logpi: {skipped}", file=sys.stderr)
+        self.trainer.restore(found.tensors, found.state)
