@@ -40,13 +40,19 @@ def discounted_sum(
     >>> discounted_sum(r, g, torch.tensor([[False, True, True]])).tolist()
     [[1.5, 1.0, 1.0]]
     """
-    after = torch.zeros_like(x) if last is None else last
-    out = torch.empty_like(x)
-    carry = torch.zeros_like(x[:, 0]) if x.shape[1] else x.new_zeros(x.shape[0])
-    for t in range(x.shape[1] - 1, -1, -1):
-        carry = x[:, t] + discount[:, t] * torch.where(end[:, t], after[:, t], carry)
-        out[:, t] = carry
-    return out
+    if not x.shape[1]:
+        return torch.empty_like(x)
+    own = x if last is None else torch.where(end, x + discount * last, x)
+    factor = torch.where(end, 0.0, discount)
+    finite = bool(own.isfinite().all())  # else what is not must not pass an end, as 0 · NaN would
+    columns = zip(own.t().contiguous().unbind(), factor.t().contiguous().unbind(), strict=True)
+    carry, found = torch.zeros_like(x[:, 0]), list[Tensor]()
+    for here, ahead in reversed(list(columns)):
+        carry = torch.addcmul(here, ahead, carry)
+        if not finite:
+            carry = torch.where(ahead == 0, here, carry)
+        found.append(carry)
+    return torch.stack(found[::-1], 1)
 
 
 def discount_to_here(

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 
 from logpi.core.errors import ConfigError, RunError
 from logpi.train.config import OptimConfig
+from logpi.train.flat import FlatAdamW, may_be_flat
 
 __all__ = ["load_optimizer", "make_optimizer", "optimizer_tensors", "set_learning_rate"]
 
@@ -36,15 +37,12 @@ def make_optimizer(
     named = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
     if not named:
         raise ConfigError("there is nothing to train: no parameter of the policy needs a gradient.")
+    rate = lr if lr is not None else optim.lr or 0.0
+    how = {"betas": optim.betas, "eps": optim.eps, "weight_decay": optim.weight_decay}
+    if may_be_flat([p for _, p in named]):
+        return FlatAdamW(named, lr=rate, fused=True, **how)
     fused = all(p.device.type in _FUSED and p.is_floating_point() for _, p in named)
-    return torch.optim.AdamW(
-        named,
-        lr=lr if lr is not None else optim.lr or 0.0,
-        betas=optim.betas,
-        eps=optim.eps,
-        weight_decay=optim.weight_decay,
-        fused=fused,
-    )
+    return torch.optim.AdamW(named, lr=rate, fused=fused, **how)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

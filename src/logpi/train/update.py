@@ -16,6 +16,7 @@ from logpi.core.recipe import Recipe
 from logpi.core.surrogate import surrogate
 from logpi.core.traits import traits_of
 from logpi.core.types import Policy, Signals
+from logpi.train.flat import in_one_piece
 
 __all__ = ["Pushed", "accumulate", "clip_gradient", "clipped", "minibatches", "take_step"]
 
@@ -73,8 +74,7 @@ def clip_gradient(
     for p in named.values():
         if p.grad is None:
             p.grad = torch.zeros_like(p)
-    limit = math.inf if clip is None else clip
-    norm = float(torch.nn.utils.clip_grad_norm_(named.values(), limit, foreach=True))
+    norm = _clip([p.grad for p in named.values() if p.grad is not None], clip)
     if not math.isfinite(norm):
         bad = [n for n, p in named.items() if p.grad is not None and not p.grad.isfinite().all()]
         for p in named.values():
@@ -84,6 +84,22 @@ def clip_gradient(
             "optimizer did not move. Lower optim.lr, optim.critic_lr or optim.clip, or use "
             "float32; the rows of this step are in nonfinite.jsonl."
         )
+    return norm
+
+
+def _clip(gradients: list[Tensor], clip: float | None) -> float:
+    """The norm of all of these, which are then at most `clip` long together."""
+    whole = in_one_piece(gradients)
+    if whole is not None:
+        norm = math.sqrt(float(whole.dot(whole)))
+        if math.isfinite(norm):  # else it may be the square that is not
+            if clip is not None and norm > clip:
+                whole.mul_(clip / (norm + 1e-6))
+            return norm
+    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    if clip is not None and norm > clip:
+        for gradient in gradients:
+            gradient.mul_(clip / (norm + 1e-6))
     return norm
 
 

@@ -92,11 +92,24 @@ class Uniform:
         self.num, self.width = num, width
 
     def sampler(self):
-        if self.width is not None:
-            return lambda o, m, u: (u.astype(np.float32), np.zeros(len(u), np.float32))
-        return self.choose
+        return self
+
+    def noise(self, u):
+        return u
+
+    def draw(self, observation, mask, u):
+        action, logp = self.choose(observation, mask, u)
+        return action, logp[None]
+
+    def log_prob(self, out, action, mask):
+        return out[0]
+
+    def __call__(self, observation, mask, u):
+        return self.choose(observation, mask, u)
 
     def choose(self, observation, mask, u):
+        if self.width is not None:
+            return u.astype(np.float32), np.zeros(len(u), np.float32)
         allowed = np.ones((len(u), self.num), bool) if mask is None else mask
         count = allowed.sum(1)
         place = (u[:, 0] * count).astype(int)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.special import expit, log_expit, ndtri
+from scipy.special import expit, log_expit, logit, ndtri
 
 from logpi.worlds.gym.heads import LOG_STD, Bernoulli, Categorical, Gaussian, Head
 
@@ -46,10 +46,14 @@ class Columns(Protocol):
         """The loss's slope along the net's numbers, and along the free log σ where there is one."""
         ...
 
+    def noise(self, u: Float[ndarray, "... d"]) -> Float[ndarray, "... d"]:
+        """What of drawing by uniform numbers in (0, 1) needs no distribution: done for many."""
+        ...
+
     def sample(
-        self, out: Float[ndarray, "o k"], u: Float[ndarray, "k d"], mask: ndarray | None
-    ) -> tuple[ndarray, Float[ndarray, " k"]]:
-        """Actions drawn by the inverse CDF of uniform numbers, and their log-probabilities."""
+        self, out: Float[ndarray, "o k"], noise: Float[ndarray, "k d"], mask: ndarray | None
+    ) -> ndarray:
+        """Actions drawn by the inverse CDF of the uniform numbers that the noise is of."""
         ...
 
     def mode(self, out: Float[ndarray, "o k"], mask: ndarray | None) -> ndarray:
@@ -71,6 +75,7 @@ class ChoiceColumns:
         self._single = head.single
         self._numbers = [np.arange(s)[:, None] for s in head.sizes]
         self._first = head.first.cpu().numpy()
+        self._two = list(head.sizes) == [2]
 
     def log_prob(
         self, out: ndarray, action: ndarray, mask: ndarray | None, *, entropy: bool
@@ -109,23 +114,28 @@ class ChoiceColumns:
             parts.append(g)
         return parts[0] if len(parts) == 1 else np.concatenate(parts), None
 
-    def sample(self, out: ndarray, u: ndarray, mask: ndarray | None) -> tuple[ndarray, ndarray]:
+    def noise(self, u: ndarray) -> ndarray:
+        """The numbers as they are; between two actions log u/(1 − u), which their gap exceeds."""
+        return logit(np.minimum(u, 1 - _TINY)) if self._two else u
+
+    def sample(self, out: ndarray, noise: ndarray, mask: ndarray | None) -> ndarray:
         """The first action whose cumulative probability exceeds u, of each choice."""
-        k = np.arange(out.shape[1])
-        drawn, logp = [], 0.0
+        if self._two:
+            if mask is None:
+                return (out[0] - out[1] <= noise[:, 0]).astype(np.int64)
+            noise = expit(noise)
+        drawn = []
         for i, block in enumerate(self._blocks):
             allowed = _part(mask, block)
             z = _shifted(out[block], allowed)
             c = np.exp(z)
             np.add.accumulate(c, axis=0, out=c)
-            total = c[-1]
-            a = (c[:-1] <= u[:, i] * total).sum(0)
+            a = (c[:-1] <= noise[:, i] * c[-1]).sum(0)
             if allowed is not None:
                 # Rounding may bring u · total to the total itself, beyond what is allowed.
                 a = np.minimum(a, len(z) - 1 - (z[::-1] > -np.inf).argmax(0))
-            logp = logp + (z[a, k] - np.log(total))
             drawn.append(a)
-        return drawn[0] if self._single else np.stack(drawn, 1), np.asarray(logp)
+        return drawn[0] if self._single else np.stack(drawn, 1)
 
     def mode(self, out: ndarray, mask: ndarray | None) -> ndarray:
         """The likeliest of each choice, the first of equals."""
@@ -134,7 +144,7 @@ class ChoiceColumns:
 
     def to_env(self, action: ndarray) -> ndarray:
         """The number that the space gives the choice."""
-        return action + (self._first[0] if self._single else self._first)
+        return action + self._first if self._first.any() else action
 
 
 class BitColumns:
@@ -162,10 +172,14 @@ class BitColumns:
             g -= z * p * (1 - p) * d.entropy
         return g, None
 
-    def sample(self, out: ndarray, u: ndarray, mask: ndarray | None) -> tuple[ndarray, ndarray]:
+    def noise(self, u: ndarray) -> ndarray:
+        """The numbers as they are."""
+        return u
+
+    def sample(self, out: ndarray, noise: ndarray, mask: ndarray | None) -> ndarray:
         """1 where u < p."""
-        a = (expit(out) > u.T).astype(out.dtype).T
-        return a, self.log_prob(out, a, mask, entropy=False)[0]
+        del mask
+        return (expit(out) > noise.T).astype(out.dtype).T
 
     def mode(self, out: ndarray, mask: ndarray | None) -> ndarray:
         """1 where p > ½."""
@@ -229,12 +243,15 @@ class NormalColumns:
         along *= (given >= LOG_STD[0]) & (given <= LOG_STD[1])
         return np.concatenate([g, along]), None
 
-    def sample(self, out: ndarray, u: ndarray, mask: ndarray | None) -> tuple[ndarray, ndarray]:
-        """Z = μ + σ Φ⁻¹(u), and the log-density of z as it was rounded."""
+    def noise(self, u: ndarray) -> ndarray:
+        """Φ⁻¹(u)."""
+        return ndtri(np.clip(u, _TINY, 1 - 2 * _TINY))
+
+    def sample(self, out: ndarray, noise: ndarray, mask: ndarray | None) -> ndarray:
+        """Z = μ + σ Φ⁻¹(u)."""
+        del mask
         mean, log_std = self._moments(out)
-        xi = ndtri(np.clip(u.T, _TINY, 1 - 2 * _TINY))
-        z = (mean + np.exp(log_std) * xi).astype(out.dtype, copy=False).T
-        return z, self.log_prob(out, z, mask, entropy=False)[0]
+        return (mean + np.exp(log_std) * noise.T).astype(out.dtype, copy=False).T
 
     def mode(self, out: ndarray, mask: ndarray | None) -> ndarray:
         """The mean μ."""
@@ -259,7 +276,8 @@ def columns_of(head: Head, *, frozen: bool = False) -> Columns:
     >>> from logpi.worlds.gym.heads import head_of
     >>> from logpi.worlds.gym.spaces import Actions
     >>> columns = columns_of(head_of(Actions("discrete", (2,))))
-    >>> columns.sample(np.log([[3.0, 3.0], [1.0, 1.0]]), np.array([[0.7], [0.8]]), None)[0]
+    >>> noise = columns.noise(np.array([[0.7], [0.8]]))
+    >>> columns.sample(np.log([[3.0, 3.0], [1.0, 1.0]]), noise, None)
     array([0, 1])
     """
     if isinstance(head, Gaussian):

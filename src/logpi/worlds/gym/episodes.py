@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,17 @@ import numpy as np
 from numpy import ndarray
 
 from logpi.core.errors import ConfigError
-from logpi.worlds.gym.rollout import Sampler, empty_actions, uniform
+from logpi.worlds.gym.rollout import empty_actions, uniform
 from logpi.worlds.gym.vector import Moved, Vector
 
-__all__ = ["Episodes", "play"]
+__all__ = ["Decide", "Episodes", "play"]
 
 _BLOCK = 64  # steps whose random numbers are drawn at once
+
+
+Decide = Callable[[ndarray, ndarray | None, ndarray], tuple[ndarray, ndarray]]
+"""From observations [n, *shape], action masks [n, A] and uniform numbers [n, k] in (0, 1) to the
+actions as the policy means them, and their log-probabilities [n]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class _Told:
 
 def play(
     vector: Vector,
-    decide: tuple[Sampler, Any],
+    decide: tuple[Decide, Any],
     seeds: Sequence[int],
     generator: np.random.Generator,
     *,

@@ -75,6 +75,7 @@ class GymPolicy(nn.Module):
         made = net_of(net, seen.shape, self.head.outputs, image=seen.image, **how)
         self.net = made.to(dtype)
         self._found: tuple[Perceptron, Columns] | None = None
+        self._outward: Columns | None = None  # what brings actions to the environment
         if std == "state" and chosen.kind == "box" and isinstance(made, MLP | CNN):
             _begin_at(made, log_std)
 
@@ -145,7 +146,9 @@ class GymPolicy(nn.Module):
 
     def to_env(self, action: ndarray) -> ndarray:
         """Actions [n, ...] as the environment takes them: numbered, clipped or scaled, shaped."""
-        ready = columns_of(self.head).to_env(action)
+        if self._outward is None:
+            self._outward = columns_of(self.head)
+        ready = self._outward.to_env(action)
         return ready.astype(_DTYPES.get(self.actions.kind, np.float32), copy=False).reshape(
             len(action), *self.actions.shape
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,9 +28,24 @@ __all__ = [
     "uniform",
 ]
 
-Sampler = Callable[[ndarray, ndarray | None, ndarray], tuple[ndarray, ndarray]]
-"""From observations [n, *shape], action masks [n, A] and uniform numbers [n, k] in (0, 1) to the
-actions as the policy means them, and their log-probabilities [n]."""
+
+class Sampler(Protocol):
+    """What decides for n environments at once, with the parameters as they were."""
+
+    def noise(self, u: ndarray, /) -> ndarray:
+        """What `draw` reads of uniform numbers [..., k] in (0, 1)."""
+        ...
+
+    def draw(
+        self, observation: ndarray, mask: ndarray | None, noise: ndarray, /
+    ) -> tuple[ndarray, ndarray]:
+        """Actions as the policy means them, and numbers [o, n] that say how likely they are."""
+        ...
+
+    def log_prob(self, out: ndarray, action: ndarray, mask: ndarray | None, /) -> ndarray:
+        """Log-probabilities of actions, of the numbers [o, n] that came with them."""
+        ...
+
 
 Now = tuple[ndarray, ndarray | None]
 """What the next decision reads: observations [n, *shape] and action masks [n, A]."""
@@ -127,17 +141,19 @@ def collect(
 
     Every environment moves once a step; the buffers are full afterwards.
     """
-    decide, to_env, b, clock = policy.sampler(), policy.to_env, buffers, time.perf_counter
-    steps = b.reward.shape[1]
-    u = uniform(generator, (steps, vector.num, vector.actions.draws))
+    sampler, to_env, b, clock = policy.sampler(), policy.to_env, buffers, time.perf_counter
+    steps, draw = b.reward.shape[1], sampler.draw
+    noise = sampler.noise(uniform(generator, (steps, vector.num, vector.actions.draws)))
     (observation, mask), seconds = now, 0.0
+    outs: list[ndarray] = []
     b.observation[:, 0] = observation
     for t in range(steps):
         if mask is not None:
             if b.action_mask is None:
                 b.action_mask = np.ones((*b.reward.shape, mask.shape[1]), dtype=np.bool_)
             b.action_mask[:, t] = mask
-        action, b.logp[:, t] = decide(observation, mask, u[t])
+        action, out = draw(observation, mask, noise[t])
+        outs.append(out)
         b.action[:, t] = action
         chosen = to_env(action)
         began = clock()
@@ -152,7 +168,17 @@ def collect(
         if moved.final is not observation:
             ended = np.flatnonzero(moved.terminated | moved.truncated)
             b.last.append((t, ended, moved.final[ended]))
+    b.logp[:] = _log_probs(sampler, outs, b)
     return (observation, mask), seconds
+
+
+def _log_probs(sampler: Sampler, outs: list[ndarray], b: Buffers) -> ndarray:
+    """[n, t] of all actions at once, of the numbers [o, n] that decided each step."""
+    n, t = b.reward.shape
+    out = np.stack(outs, 2).reshape(-1, n * t)
+    allowed = None if b.action_mask is None else b.action_mask.reshape(n * t, -1)
+    action = b.action.reshape(n * t, *b.action.shape[2:])
+    return sampler.log_prob(out, action, allowed).reshape(n, t)
 
 
 def rows_of(buffers: Buffers, discount: float) -> tuple[Steps, ndarray, ndarray, ndarray]:

@@ -44,7 +44,25 @@ class Sampler:
         u: Float[ndarray, "n k"],
     ) -> tuple[ndarray, Float[ndarray, " n"]]:
         """Actions of n observations [n, *shape], drawn by `u` in (0, 1), and log-probabilities."""
-        return self._columns.sample(self._numbers(observation), u, mask)
+        action, out = self.draw(observation, mask, self.noise(u))
+        return action, self.log_prob(out, action, mask)
+
+    def noise(self, u: Float[ndarray, "... k"]) -> Float[ndarray, "... k"]:
+        """What `draw` reads of uniform numbers in (0, 1): made for a whole rollout at once."""
+        return self._columns.noise(u)
+
+    def draw(
+        self, observation: ndarray, mask: Bool[ndarray, "n A"] | None, noise: Float[ndarray, "n k"]
+    ) -> tuple[ndarray, Float[ndarray, "o n"]]:
+        """Actions of n observations, and the numbers that the net gave, which `log_prob` reads."""
+        out = self._numbers(observation)
+        return self._columns.sample(out, noise, mask), out
+
+    def log_prob(
+        self, out: Float[ndarray, "o n"], action: ndarray, mask: Bool[ndarray, "n A"] | None
+    ) -> Float[ndarray, " n"]:
+        """Log-probabilities of n actions, of what the net gave when they were drawn."""
+        return self._columns.log_prob(out, action, mask, entropy=False)[0]
 
     def mode(self, observation: ndarray, mask: Bool[ndarray, "n A"] | None = None) -> ndarray:
         """The likeliest actions of n observations [n, *shape]."""
