@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["count", "examples", "export", "play", "run"]
+__all__ = ["compare", "count", "examples", "export", "play", "run"]
 
 
 def examples(*lines: str) -> str:
@@ -71,3 +71,33 @@ def export(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", metavar="FILE", help="default: RUN/model/policy.onnx or policy.pt")
     _best(p)
     p.epilog = examples("export cartpole", "export cartpole --format torchscript --out policy.pt")
+
+
+def compare(p: argparse.ArgumentParser) -> None:
+    """Nothing; the options of `logpi compare`."""
+    p.add_argument(
+        "runs", nargs="+", metavar="RUN", help="runs, or folders of runs such as runs/ppo-seeds"
+    )
+    p.add_argument("--metric", metavar="NAME", help="default: evaluated return or reward, ...")
+    p.add_argument(
+        "--over", choices=("steps", "iterations", "seconds"), help="the axis (default: steps)"
+    )
+    p.add_argument(
+        "--by",
+        choices=("config", "recipe"),
+        default="config",
+        help="what makes a group: equal settings but the seed (default), or the recipe alone",
+    )
+    p.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a picture .png or .svg, or a page .html; may be repeated",
+    )
+    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    p.epilog = examples(
+        "compare runs/ppo-* runs/a2c-*",
+        "compare runs/ppo-* runs/a2c-* --metric return --by recipe --out curves.png",
+        "compare runs --out comparison.html --json",
+    )
