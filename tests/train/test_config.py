@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logpi.core.errors import ConfigError
-from logpi.recipes import RECIPES
+from logpi.recipes import RECIPES, recipe
 from logpi.train.config import (
     OptimConfig,
     RunConfig,
@@ -29,6 +29,7 @@ from logpi.train.overrides import (
     write_yaml,
 )
 from logpi.train.published import PUBLISHED, published_rate
+from logpi.worlds.gym.world import Gym
 from logpi.worlds.lm.world import LM
 
 GOOD = """\
@@ -298,8 +299,12 @@ def test_every_preset_is_a_possible_run_with_a_description(name):
     assert config.recipe_name == name.partition("/")[0]
     assert presets()[name].endswith(".")
     assert config.optim.lr is not None
-    assert {"eval_data", "reward"} <= set(config.world) or name == "reinforce/capital"
-    validated(LM, config.world, prefix="world.").check(name, RECIPES[config.recipe_name])
+    kind = {"lm": LM, "gym": Gym}[config.world["kind"]]
+    if kind is LM:
+        assert {"eval_data", "reward"} <= set(config.world) or name == "reinforce/capital"
+    constants = {key: value for key, value in config.recipe.items() if key != "name"}
+    made = recipe(config.recipe_name, **constants)
+    validated(kind, config.world, prefix="world.").check(name, made)
 
 
 def test_every_recipe_has_a_learning_rate_with_a_source_and_no_other_name_has():

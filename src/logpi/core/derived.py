@@ -42,7 +42,8 @@ def whitened(credit: Credit, epsilon: float = 1e-8) -> Credit:
             return torch.zeros_like(x)
         return torch.where(s.mask, (x - mean) / (spread + epsilon), 0.0)
 
-    return of_batch
+    # The scale is the step's, not the values': the critic is fitted as without it.
+    return fitting(of_batch, lambda s: critic_target(credit, s))
 
 
 @factory(reads=("logp_old", "logp_ref"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxtyping import Bool, Float
@@ -36,6 +37,10 @@ class Recipe:
     update: Literal["adam", "natural"] = "adam"
     epochs: int = 1
     regulariser: Regulariser | None = None
+    # no further step on a batch once the mean KL from its sampler, by k3, is above this
+    target_kl: float | None = None
+    # from the share of the run that is left to the coefficient, where that changes on the way
+    annealed: Callable[[float], Coefficient] | None = None
     paper: str = ""  # citation and equation number
 
     def __post_init__(self) -> None:
@@ -51,6 +56,21 @@ class Recipe:
     def reads(self) -> frozenset[str]:
         """The signals that the credit and the coefficient read, beyond the batch itself."""
         return traits_of(self.credit).reads | traits_of(self.coefficient).reads
+
+    def at(self, left: float) -> Recipe:
+        """The recipe as it is where that share of the run is left: 1 at its start.
+
+        >>> from logpi.core import coefficient, credit
+        >>> from logpi.core.traits import name_of
+        >>> r = Recipe(
+        ...     "groups",
+        ...     credit.leave_one_out,
+        ...     annealed=lambda left: coefficient.clipped_ratio(0.2 * left, 0.2 * left),
+        ... )
+        >>> name_of(r.at(0.5).coefficient)
+        'clipped_ratio(low=0.1, high=0.1)'
+        """
+        return self if self.annealed is None else replace(self, coefficient=self.annealed(left))
 
     @property
     def skips_zero_credit(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from logpi.core.aggregate import per_token
 from logpi.core.coefficient import (
     clipped_importance,
@@ -19,7 +21,8 @@ from logpi.core.credit import (
     vtrace,
 )
 from logpi.core.recipe import Recipe
-from logpi.rows.shared import bonus, from_start, with_penalty
+from logpi.core.types import Coefficient
+from logpi.rows.shared import bonus, from_start, normalised, with_penalty
 
 __all__ = [
     "a2c",
@@ -46,10 +49,14 @@ def reinforce_total(*, start_discounted: bool = False, entropy: float = 0.0) -> 
 
 
 def reinforce(
-    *, baseline: float = 0.0, start_discounted: bool = False, entropy: float = 0.0
+    *,
+    baseline: float = 0.0,
+    start_discounted: bool = False,
+    entropy: float = 0.0,
+    normalise: bool = False,
 ) -> Recipe:
     """REINFORCE with the reward-to-go: what came before a decision is not its merit."""
-    credit = from_start(reward_to_go(baseline), start_discounted)
+    credit = from_start(normalised(reward_to_go(baseline), normalise), start_discounted)
     return Recipe(
         "on-policy",
         credit,
@@ -82,9 +89,15 @@ def qac(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
     )
 
 
-def a2c(*, lam: float = 0.0, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
+def a2c(
+    *,
+    lam: float = 0.0,
+    start_discounted: bool = False,
+    entropy: float = 0.0,
+    normalise: bool = False,
+) -> Recipe:
     """Advantage actor-critic: the TD error, or GAE where lam > 0."""
-    credit = from_start(gae(lam) if lam else td_error, start_discounted)
+    credit = from_start(normalised(gae(lam) if lam else td_error, normalise), start_discounted)
     return Recipe(
         "on-policy",
         credit,
@@ -110,11 +123,11 @@ def off_policy_ac(*, rho_max: float | None = None, entropy: float = 0.0) -> Reci
     )
 
 
-def trpo(*, lam: float = 0.95) -> Recipe:
+def trpo(*, lam: float = 0.95, normalise: bool = False) -> Recipe:
     """Trust region policy optimisation: a natural step with a KL limit."""
     return Recipe(
         "on-policy",
-        gae(lam),
+        normalised(gae(lam), normalise),
         critic="v",
         update="natural",
         paper="TRPO, arXiv 1502.05477, App. C",
@@ -130,23 +143,35 @@ def ppo(
     beta: float = 0.0,
     epochs: int = 4,
     entropy: float = 0.0,
+    normalise: bool = False,
+    target_kl: float | None = None,
+    clip_decay: Literal["constant", "linear"] = "constant",
 ) -> Recipe:
     """Proximal policy optimisation; cap is the dual clip, beta the reference inside the reward.
 
-    RLHF's PPO rewards each token with −β (logp_old − logp_ref) as well (InstructGPT, eq. 2). That
-    is β = 0 here, a departure for language models: the row also serves worlds that have no
-    reference policy, as in the PPO paper. Give beta to have it.
+    `normalise` z-scores the credit over the batch; `target_kl` ends a batch's epochs early;
+    `clip_decay` brings low and high to 0 along the run. Value clipping, the critic's weight and
+    the norm of gradients are the optimizer's: `optim.value_clip`, `critic_weight` and `clip`.
+
+    RLHF's PPO rewards each token with −β (logp_old − logp_ref) as well (InstructGPT, eq. 2). β is
+    0 here, a departure for language models: as in the PPO paper, no reference policy is needed.
     """
+
     # The paper takes 10 epochs on MuJoCo and 3 on Atari; RLHF's 4 are those of arXiv 2009.01325.
-    clipped = clipped_ratio(low, high) if cap is None else dual_clipped_ratio(low, high, cap)
+    def clipped(left: float) -> Coefficient:
+        near, far = low * left, high * left
+        return clipped_ratio(near, far) if cap is None else dual_clipped_ratio(near, far, cap)
+
     return Recipe(
         "on-policy",
-        with_penalty(gae(lam), beta),
-        clipped,
+        normalised(with_penalty(gae(lam), beta), normalise),
+        clipped(1.0),
         per_token,
         critic="v",
         epochs=epochs,
         regulariser=bonus(entropy),
+        target_kl=target_kl,
+        annealed=None if clip_decay == "constant" else clipped,
         paper="PPO, arXiv 1707.06347, eq. 7; reward penalty: InstructGPT, arXiv 2203.02155, eq. 2",
     )
 

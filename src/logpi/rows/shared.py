@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from logpi.core.coefficient import total, toward_reference
-from logpi.core.credit import penalised, start_discounted
+from logpi.core.credit import penalised, start_discounted, whitened
 from logpi.core.regulariser import entropy_bonus
 from logpi.core.types import Coefficient, Credit, Regulariser
 
-__all__ = ["bonus", "from_start", "with_penalty", "with_pull"]
+__all__ = ["bonus", "from_start", "normalised", "with_penalty", "with_pull"]
 
 
 def from_start(credit: Credit, discounted: bool) -> Credit:
@@ -18,6 +18,16 @@ def from_start(credit: Credit, discounted: bool) -> Credit:
     True
     """
     return start_discounted(credit) if discounted else credit
+
+
+def normalised(credit: Credit, asked: bool) -> Credit:
+    """The credit z-scored over the whole batch, if it is asked for.
+
+    >>> from logpi.core.credit import total_return
+    >>> normalised(total_return, False) is total_return
+    True
+    """
+    return whitened(credit) if asked else credit
 
 
 def with_pull(coefficient: Coefficient, beta: float) -> Coefficient:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix
 from logpi.core.types import Batch, Critic, Policy, Signals, Source, TrustPolicy
 from logpi.train.config import RunConfig
+from logpi.train.fit import critic_gradient, fit_critic, shares_policy
 from logpi.train.natural import natural_step
 from logpi.train.observe import advantage_figures, corrected, credited, kl_figures, observe
 from logpi.train.optimizer import (
@@ -103,6 +104,15 @@ class Trainer:
             self.critic_optimizer = make_optimizer(
                 world.critic.named_parameters(), config.optim, lr=config.critic_learning_rate
             )
+        shared = shares_policy(world.critic)
+        self._together = self.critic_optimizer is not None and (
+            config.optim.clip_together or shared
+        )
+        if self._together and recipe.update == "natural":
+            raise ConfigError(
+                "the natural step has a trust region and shares no step with the critic: leave out "
+                "optim.clip_together, and give the critic a net of its own."
+            )
 
     def iterate(self, *, records: int = 0) -> Outcome:
         """One turn of the loop, with the records of `records` rows.
@@ -162,8 +172,8 @@ class Trainer:
     def _learn(
         self, batch: Batch, signals: Signals, weight: Tensor
     ) -> tuple[Pushed, dict[str, float]]:
-        recipe = _corrected(self.recipe, batch)
-        figures = {"learning_rate": self._set_learning_rate()}
+        recipe = _corrected(self.recipe.at(1 - self.done / self.config.iterations), batch)
+        figures = {"learning_rate": self._set_learning_rates()}
         if not batch.rows:  # nothing was learned from, so AdamW's momentum rests too
             return Pushed(weight + torch.nan, torch.zeros_like(weight)), figures
         live = recipe.live(signals.mask, signals.need("credit"), weight)
@@ -171,36 +181,45 @@ class Trainer:
         work = Work(batch.inputs, signals, weight, live, target)
         work = work_of(work, recipe, self.world.policy)
         whole = Pushed(torch.full_like(work.weight, torch.nan), torch.zeros_like(work.weight))
-        for epoch in range(recipe.epochs):
-            seed = mix(self.config.seed, self.done, epoch)
-            parts = list(minibatches(work.signals, self.config.minibatches, seed=seed))
-            for rows in parts:
-                here = rows[:, None]
-                # Fixed on the whole batch: a constant factor lets each part stand for it.
-                share = work.weight * here * len(parts)
-                pushed = accumulate(
-                    self.world.policy,
-                    work.inputs,
-                    work.signals,
-                    share,
-                    recipe=recipe,
-                    live=work.live & here,
-                )
-                figures |= pushed.figures | self._step(work, share)
-                whole.logp = torch.where(here, pushed.logp, whole.logp)
-                whole.coefficient = torch.where(here, pushed.coefficient, whole.coefficient)
+        steps = 0
+        for here, count in self._parts(work, recipe.epochs):
+            # Fixed on the whole batch: a constant factor lets each part stand for it.
+            share = work.weight * here * count
+            live = work.live & here
+            pushed = accumulate(
+                self.world.policy, work.inputs, work.signals, share, recipe=recipe, live=live
+            )
+            whole.logp = torch.where(here, pushed.logp, whole.logp)
+            whole.coefficient = torch.where(here, pushed.coefficient, whole.coefficient)
+            if _too_far(recipe, work.signals, pushed.logp):
+                self.optimizer.zero_grad()
+                break
+            figures |= pushed.figures | self._step(work, share, seed=steps)
+            steps += 1
+        figures["steps"] = float(steps)
         whole.logp = rolled_up(whole.logp, signals.mask, empty=torch.nan)
         whole.coefficient = rolled_up(whole.coefficient, signals.mask, empty=0.0)
         return whole, figures
 
-    def _step(self, work: Work, weight: Tensor) -> dict[str, float]:
+    def _parts(self, work: Work, epochs: int) -> Iterator[tuple[Tensor, int]]:
+        """Of each step the rows [n, 1] that it reads, and how many parts make up the batch."""
+        for epoch in range(epochs):
+            seed = mix(self.config.seed, self.done, epoch)
+            parts = list(minibatches(work.signals, self.config.minibatches, seed=seed))
+            for rows in parts:
+                yield rows[:, None], len(parts)
+
+    def _step(self, work: Work, weight: Tensor, *, seed: int) -> dict[str, float]:
         """Move policy and critic, once the policy's gradient is known to be finite."""
         natural, policy = self.recipe.update == "natural", self.world.policy
+        if self._together:
+            return self._step_together(work, corrected(work.signals, self.recipe, weight))
         limit = None if natural else self.config.optim.clip
         norm = clip_gradient(policy.named_parameters(), limit, what="policy")
         figures = {"gradient_norm": norm}
         if work.target is not None:
-            figures |= self._fit(work, corrected(work.signals, self.recipe, weight))
+            told = corrected(work.signals, self.recipe, weight)
+            figures |= self._fit(work, told, seed=mix(self.config.seed, self.done, 0xC1, seed))
         if not natural:
             take_step(self.optimizer)
             return figures
@@ -213,26 +232,36 @@ class Trainer:
             policy, work.inputs, work.signals, weight, config=self.config.natural
         )
 
-    def _fit(self, work: Work, weight: Tensor) -> dict[str, float]:
-        """Bring the critic nearer to its target; no step where its gradient is not finite."""
+    def _step_together(self, work: Work, weight: Tensor) -> dict[str, float]:
+        """Move policy and critic along one gradient, which is clipped as one."""
         critic, optim = self.world.critic, self.config.optim
-        if critic is None or work.target is None or self.critic_optimizer is None:
-            return {}
-        loss = 0.0
-        for _ in range(optim.critic_steps):
-            loss = float(critic.loss(work.inputs, work.target, weight))
-            clip_gradient(critic.named_parameters(), optim.clip, what="critic")
-            take_step(self.critic_optimizer)
-        return {"critic_loss": loss}
+        assert critic is not None
+        assert self.critic_optimizer is not None
+        loss = critic_gradient(critic, work, weight, optim)
+        both = [*self.world.policy.named_parameters()]
+        both += [(f"critic.{name}", p) for name, p in critic.named_parameters()]
+        norm = clip_gradient(both, optim.clip, what="policy's and critic")
+        take_step(self.critic_optimizer)
+        take_step(self.optimizer)
+        return {"gradient_norm": norm, "critic_loss": loss}
 
-    def _set_learning_rate(self) -> float:
+    def _fit(self, work: Work, weight: Tensor, *, seed: int) -> dict[str, float]:
+        """Bring the critic nearer to its target, where it learns at all."""
+        critic, optimizer = self.world.critic, self.critic_optimizer
+        if critic is None or optimizer is None:
+            return {}
         optim = self.config.optim
+        return {"critic_loss": fit_critic(critic, optimizer, work, weight, optim=optim, seed=seed)}
+
+    def _set_learning_rates(self) -> float:
+        config, optim = self.config, self.config.optim
+        done, count = self.done, config.iterations
+        if self.critic_optimizer is not None:
+            base = config.critic_learning_rate
+            rate = learning_rate(done, count, base=base, decay=optim.critic_decay)
+            set_learning_rate(self.critic_optimizer, rate)
         rate = learning_rate(
-            self.done,
-            self.config.iterations,
-            base=self.config.learning_rate,
-            warmup=optim.warmup,
-            decay=optim.decay,
+            done, count, base=config.learning_rate, warmup=optim.warmup, decay=optim.decay
         )
         set_learning_rate(self.optimizer, rate)
         return rate
@@ -297,6 +326,13 @@ def _pair_figures(signals: Signals, pushed: Pushed) -> dict[str, float]:
         "margin": sum(margins.values()) / count,
         "preferred": sum(m > 0 for m in margins.values()) / count,
     }
+
+
+def _too_far(recipe: Recipe, signals: Signals, logp: Tensor) -> bool:
+    """Whether the policy has left its sampler farther behind than the recipe allows."""
+    return recipe.target_kl is not None and (
+        kl_figures(signals, logp).get("kl_old", 0.0) > recipe.target_kl
+    )
 
 
 def _corrected(recipe: Recipe, batch: Batch) -> Recipe:

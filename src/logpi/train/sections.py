@@ -49,10 +49,27 @@ class OptimConfig(BaseModel):
     critic_lr: float | None = Field(
         default=None,
         ge=0,
-        description="the critic's learning rate, constant; unset: 1e-3, in the finite world 0.1",
+        description="the critic's learning rate; unset: 1e-3, in the finite world 0.1",
+    )
+    critic_decay: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="the critic's learning rate along the run"
     )
     critic_steps: int = Field(
-        default=1, ge=1, description="steps of the critic for each step of the policy"
+        default=1, ge=1, description="passes of the critic for each step of the policy"
+    )
+    critic_minibatches: int = Field(
+        default=1, ge=1, description="steps of such a pass: what it reads is split in so many"
+    )
+    critic_weight: float = Field(
+        default=1.0, gt=0, description="factor of the critic's squared error"
+    )
+    value_clip: float | None = Field(
+        default=None,
+        gt=0,
+        description="how far a value may move from where the batch found it; null: any distance",
+    )
+    clip_together: bool = Field(
+        default=False, description="`clip` is of policy's and critic's gradient as one"
     )
 
     @field_validator("betas")
@@ -61,6 +78,15 @@ class OptimConfig(BaseModel):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError("both must be at least 0 and below 1")
         return betas
+
+    @model_validator(mode="after")
+    def _one_step(self) -> Self:
+        if self.clip_together and self.critic_steps * self.critic_minibatches > 1:
+            raise ValueError(
+                "clip_together is one step of policy and critic: leave critic_steps and "
+                "critic_minibatches at 1"
+            )
+        return self
 
 
 class NaturalConfig(BaseModel):

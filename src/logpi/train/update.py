@@ -121,13 +121,17 @@ def minibatches(signals: Signals, count: int, *, seed: int) -> Iterator[Tensor]:
     if count == 1:
         yield torch.ones(rows, dtype=torch.bool, device=device)
         return
-    group = signals.group if signals.group is not None else torch.arange(rows, device=device)
-    _, unit = torch.unique(group, return_inverse=True)
-    units = int(unit.max()) + 1 if rows else 0
-    order = torch.randperm(units, generator=torch.Generator().manual_seed(seed)).to(device)
-    for chosen in torch.tensor_split(order, count):
-        if len(chosen):
-            yield torch.isin(unit, chosen)
+    unit, units = torch.arange(rows, device=device), rows
+    if signals.group is not None:
+        _, unit = torch.unique(signals.group, return_inverse=True)
+        units = int(unit.max()) + 1 if rows else 0
+    order = torch.randperm(units, generator=torch.Generator().manual_seed(seed))
+    part = torch.empty(units, dtype=torch.long)
+    for k, chosen in enumerate(torch.tensor_split(order, count)):
+        part[chosen] = k
+    part = part.to(device)[unit]
+    for k in range(min(count, units)):
+        yield part == k
 
 
 def clipped(recipe: Recipe, coefficient: Tensor, credit: Tensor, live: Tensor) -> Tensor:

@@ -154,3 +154,31 @@ def test_images_and_zero_rows():
     nothing = torch.zeros(0, 2, 4)
     empty = Steps(nothing, torch.zeros(0, 2, dtype=torch.long), None, nothing)
     assert ValueNet((4,)).values(empty)[1].shape == (0, 2)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("of_actions", [False, True])
+def test_the_clipped_loss_has_the_slope_of_the_written_out_one(of_actions, plain):
+    policy = GymPolicy(SEEN, spaces.Discrete(3))
+    told = {"dtype": torch.float64, "seed": 1}
+    critic = QNet((4,), policy, **told) if of_actions else ValueNet((4,), **told)
+    net = critic.net
+    inputs, reach = steps_of(), 0.2
+    g = torch.Generator().manual_seed(3)
+    target, weight, drift = torch.randn(3, 3, 6, generator=g, dtype=torch.float64).unbind(0)
+    weight = torch.where(torch.rand(3, 6, generator=g) < 0.7, weight.square(), 0.0)
+    out = net(inputs.observation.double().flatten(0, 1)).view(3, 6, -1)
+    v = out.gather(-1, inputs.action[..., None])[..., 0] if of_actions else out[..., 0]
+    before = (v + 0.3 * drift).detach()
+    clipped = before + (v - before).clamp(-reach, reach)
+    written = torch.maximum((v - target).square(), (clipped - target).square())
+    (weight * written).sum().backward()
+    wanted = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    if not plain:
+        critic.net = autograd(net)
+    critic.loss_near(inputs, target, weight, before=before, reach=reach)
+    held = (clipped != v) & ((clipped - target).abs() > (v - target).abs())
+    assert 0 < int(held.sum()) < 18
+    for p, q in zip(net.parameters(), wanted, strict=True):
+        assert_close(p.grad, q, rtol=1e-12, atol=1e-14)

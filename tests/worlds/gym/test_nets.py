@@ -73,3 +73,14 @@ def test_what_makes_no_sense_is_refused(options, message):
 def test_images_too_small_for_the_cnn_are_refused():
     with pytest.raises(ConfigError, match="36 × 36"):
         net_of("auto", (35, 84, 1), 2, image=True)
+
+
+def test_weights_may_begin_as_pytorch_has_them():
+    def first(init, seed=3):
+        return net_of("mlp", (4,), 2, hidden=(8,), init=init, seed=seed).layers[0].weight.detach()
+
+    torch.manual_seed(3)
+    assert torch.equal(first("torch"), torch.nn.Linear(4, 8).weight)
+    w = first("orthogonal")
+    assert torch.allclose(w.T @ w, 2 * torch.eye(4), atol=1e-5)
+    assert not torch.equal(first("torch"), first("torch", seed=4))

@@ -228,10 +228,12 @@ def squared_error(
     weight: Float[ndarray, " k"],
     *,
     output: ndarray | None = None,
+    counts: Callable[[ndarray], ndarray] | None = None,
 ) -> tuple[float, list[ndarray]]:
     """Σ weight (v − target)² of a net's numbers v, and its slopes along the net's parameters.
 
-    v is the net's only number, or of each row the one that `output` names.
+    v is the net's only number, or of each row the one that `output` names; `counts` says of these
+    numbers which are to count.
 
     >>> net = Perceptron(MLP(2, 1, hidden=()))
     >>> x, one = np.zeros((3, 2), dtype=np.float32), np.ones(3, dtype=np.float32)
@@ -240,8 +242,9 @@ def squared_error(
     """
     out, through = net.forward(x)
     place = (0,) if output is None else (output, np.arange(len(x)))
-    gap = out[place] - target
-    pull = weight * gap
+    v = out[place]
+    gap = v - target
+    pull = weight * gap if counts is None else np.where(counts(v), weight * gap, 0.0)
     d = np.zeros_like(out)
     d[place] = 2 * pull
     return float(pull @ gap), net.backward(through, d)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -12,6 +13,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from logpi.core.errors import ConfigError
+from logpi.core.near import within_reach
 from logpi.worlds.gym.closed import Perceptron, add_gradients, qualifies, squared_error
 from logpi.worlds.gym.nets import MLP, net_of
 from logpi.worlds.gym.normalise import Normaliser, Reading
@@ -46,13 +48,14 @@ class ValueNet(nn.Module):
         hidden: Sequence[int] = (64, 64),
         activation: str = "tanh",
         net: str | nn.Module = "auto",
+        init: str = "orthogonal",
         normaliser: Normaliser | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.reading = Reading(shape, image=image, normaliser=normaliser, dtype=dtype)
-        how = {"hidden": hidden, "activation": activation, "seed": seed}
+        how = {"hidden": hidden, "activation": activation, "init": init, "seed": seed}
         self.net = net_of(net, shape, 1, image=image, **how).to(dtype)
         self.known: Perceptron | None = None  # the net in closed form, once it was found
 
@@ -71,7 +74,19 @@ class ValueNet(nn.Module):
         self, inputs: Steps, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
     ) -> Float[Tensor, ""]:
         """Σ weight (V(s_t) − target)², its gradient added to the net's."""
-        return _loss(self, inputs, target, weight, output=None)
+        return _loss(self, _wanted(inputs, target, weight))
+
+    def loss_near(
+        self,
+        inputs: Steps,
+        target: Float[Tensor, "n t"],
+        weight: Float[Tensor, "n t"],
+        *,
+        before: Float[Tensor, "n t"],
+        reach: float,
+    ) -> Float[Tensor, ""]:
+        """The same of the decisions whose value is within reach of `before`: value clipping."""
+        return _loss(self, _wanted(inputs, target, weight, before=before), reach=reach)
 
 
 class QNet(nn.Module):
@@ -89,6 +104,7 @@ class QNet(nn.Module):
         hidden: Sequence[int] = (64, 64),
         activation: str = "tanh",
         net: str | nn.Module = "auto",
+        init: str = "orthogonal",
         normaliser: Normaliser | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
@@ -101,7 +117,7 @@ class QNet(nn.Module):
             )
         self._policy = (policy,)  # in a tuple, it is no part of this module
         self.reading = Reading(shape, image=image, normaliser=normaliser, dtype=dtype)
-        how = {"hidden": hidden, "activation": activation, "seed": seed}
+        how = {"hidden": hidden, "activation": activation, "init": init, "seed": seed}
         self.net = net_of(net, shape, policy.actions.sizes[0], image=image, **how).to(dtype)
         self.known: Perceptron | None = None  # the net in closed form, once it was found
 
@@ -127,7 +143,20 @@ class QNet(nn.Module):
         self, inputs: Steps, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
     ) -> Float[Tensor, ""]:
         """Σ weight (Q(s_t, a_t) − target)², its gradient added to the net's."""
-        return _loss(self, inputs, target, weight, output=inputs.action)
+        return _loss(self, _wanted(inputs, target, weight, output=inputs.action))
+
+    def loss_near(
+        self,
+        inputs: Steps,
+        target: Float[Tensor, "n t"],
+        weight: Float[Tensor, "n t"],
+        *,
+        before: Float[Tensor, "n t"],
+        reach: float,
+    ) -> Float[Tensor, ""]:
+        """The same of the decisions whose value is within reach of `before`: value clipping."""
+        wanted = _wanted(inputs, target, weight, output=inputs.action, before=before)
+        return _loss(self, wanted, reach=reach)
 
     def named_parameters(
         self, *args: object, **kwargs: object
@@ -161,48 +190,85 @@ def _numbers(critic: ValueNet | QNet, observation: Tensor) -> Float[Tensor, "n t
     return out.to(observation.device).unflatten(0, observation.shape[:2])
 
 
-def _loss(
-    critic: ValueNet | QNet,
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the values of k decisions are to be: those with a weight, each a row."""
+
+    x: Tensor  # [k, *shape]
+    target: Tensor  # [k]
+    weight: Tensor
+    output: Tensor | None  # which of the net's numbers, if it has several
+    before: Tensor | None  # what the value was when the batch was drawn
+
+    def pieces(self, size: int) -> Iterator[_Wanted]:
+        for i in range(0, len(self.x), size):
+            given = (self.x, self.target, self.weight, self.output, self.before)
+            yield _Wanted(*(None if g is None else g[i : i + size] for g in given))  # type: ignore[arg-type] # only `before` may be None
+
+
+def _wanted(
     inputs: Steps,
     target: Tensor,
     weight: Tensor,
     *,
-    output: Tensor | None,
-) -> Tensor:
+    output: Tensor | None = None,
+    before: Tensor | None = None,
+) -> _Wanted:
     # A mini-batch of the loop is a weight of 0 elsewhere: nothing is computed there.
     n, t = weight.shape
     at = weight.reshape(-1).nonzero()[:, 0]
-    if not len(at):
-        return weight.new_zeros(())
     x = inputs.observation.reshape(n * t, *inputs.observation.shape[2:])[at]
-    wanted, share = target.reshape(-1)[at], weight.reshape(-1)[at]
-    chosen = None if output is None else output.reshape(-1)[at]
-    known = _closed(critic, x)
+
+    def taken(y: Tensor) -> Tensor:
+        return y.reshape(-1)[at]
+
+    place, was = (None if y is None else taken(y) for y in (output, before))
+    return _Wanted(x, taken(target), taken(weight), place, was)
+
+
+def _loss(critic: ValueNet | QNet, wanted: _Wanted, *, reach: float = math.inf) -> Tensor:
+    if not len(wanted.x):
+        return wanted.weight.new_zeros(())
+    known = _closed(critic, wanted.x)
     if known is None:
-        return _autograd_loss(critic, x, wanted, share, output=chosen)
-    read = _rows(critic, x)
-    given = (g.numpy().astype(read.dtype, copy=False) for g in (wanted, share))
-    place = None if chosen is None else chosen.numpy()
-    value, found = squared_error(known, read, *given, output=place)
+        return _autograd_loss(critic, wanted, reach)
+    read = _rows(critic, wanted.x)
+    given = (g.numpy().astype(read.dtype, copy=False) for g in (wanted.target, wanted.weight))
+
+    def counts(v: ndarray) -> ndarray:
+        return _counts(torch.from_numpy(v), wanted, reach).numpy()
+
+    value, found = squared_error(
+        known,
+        read,
+        *given,
+        output=None if wanted.output is None else wanted.output.numpy(),
+        counts=None if wanted.before is None else counts,
+    )
     add_gradients(known.parameters, found)
-    return torch.tensor(value, dtype=target.dtype)
+    return torch.tensor(value, dtype=wanted.target.dtype)
 
 
-def _autograd_loss(
-    critic: ValueNet | QNet, x: Tensor, target: Tensor, weight: Tensor, *, output: Tensor | None
-) -> Tensor:
-    total, size = weight.new_zeros(()), _piece(x)
-    chosen = torch.zeros(len(x), dtype=torch.long) if output is None else output
-    for i in range(0, len(x), size):
-        out = critic.net(critic.reading(x[i : i + size]))
-        wanted, share, place = (
-            g[i : i + size].to(out.device) for g in (target.to(out.dtype), weight, chosen)
-        )
-        v = out.gather(1, place[:, None])[:, 0]
-        part = (share * (v - wanted).square()).sum()
+def _autograd_loss(critic: ValueNet | QNet, wanted: _Wanted, reach: float) -> Tensor:
+    total = wanted.weight.new_zeros(())
+    for w in wanted.pieces(_piece(wanted.x)):
+        out = critic.net(critic.reading(w.x))
+        target, weight = (g.to(out.device) for g in (w.target.to(out.dtype), w.weight))
+        v = out[:, 0]
+        if w.output is not None:
+            v = out.gather(1, w.output.to(out.device)[:, None])[:, 0]
+        if w.before is not None:
+            weight = weight * _counts(v.detach().cpu(), w, reach).to(out.device)
+        part = (weight * (v - target).square()).sum()
         part.backward()
         total = total + part.detach().to(total)
     return total
+
+
+def _counts(v: Tensor, wanted: _Wanted, reach: float) -> Bool[Tensor, " k"]:
+    assert wanted.before is not None
+    before, target = wanted.before.to(v), wanted.target.to(v)
+    return within_reach(v, before, target, reach=reach)
 
 
 def _rows(critic: ValueNet | QNet, x: Tensor) -> Float[ndarray, "k i"]:

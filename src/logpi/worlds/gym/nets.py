@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -37,6 +38,7 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (64, 64),
         activation: str = "tanh",
         gain: float = 1.0,
+        orthogonal: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -51,7 +53,7 @@ class MLP(nn.Module):
         widths = [inputs, *hidden, outputs]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self._between = ACTIVATIONS[activation]()
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.layers if orthogonal else ()):
             _orthogonal(layer, gain if i == len(hidden) else math.sqrt(2), generator)
 
     def forward(self, x: Float[Tensor, "k ..."]) -> Float[Tensor, "k o"]:
@@ -74,6 +76,7 @@ class CNN(nn.Module):
         outputs: int,
         *,
         gain: float = 1.0,
+        orthogonal: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -89,9 +92,10 @@ class CNN(nn.Module):
         )
         flat = 64 * _left(height) * _left(width)
         self.layers = nn.ModuleList([nn.Linear(flat, 512), nn.Linear(512, outputs)])
-        for layer in [*self.convolutions, self.layers[0]]:
-            _orthogonal(layer, math.sqrt(2), generator)
-        _orthogonal(self.layers[1], gain, generator)
+        if orthogonal:
+            for layer in [*self.convolutions, self.layers[0]]:
+                _orthogonal(layer, math.sqrt(2), generator)
+            _orthogonal(self.layers[1], gain, generator)
 
     def forward(self, x: Float[Tensor, "k h w c"]) -> Float[Tensor, "k o"]:
         """The numbers of images whose bytes were brought to between 0 and 1."""
@@ -110,12 +114,13 @@ def net_of(
     hidden: Sequence[int] = (64, 64),
     activation: str = "tanh",
     gain: float = 1.0,
+    init: str = "orthogonal",
     seed: int = 0,
 ) -> nn.Module:
     """A net from observations of `shape` to `outputs` numbers; "auto" is a CNN for images only.
 
-    Raises `ConfigError` for an unknown name, and `ShapeError` where a module of one's own gives
-    something else than [k, outputs].
+    `init` is "orthogonal", or "torch" for PyTorch's own. Raises `ConfigError` for an unknown name,
+    and `ShapeError` where a module of one's own gives something else than [k, outputs].
 
     >>> net_of("auto", (4,), 2)(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
@@ -128,17 +133,18 @@ def net_of(
             f"net is {net!r}, but must be one of {_NETS} or a torch.nn.Module."
             f"{did_you_mean(net, _NETS)}"
         )
-    generator = torch.Generator().manual_seed(seed)
     if net == "cnn" and not image:
         raise ConfigError(
             f'net="cnn" reads images of bytes, [height, width, channels], but an observation is '
             f'{list(shape)} numbers. Take net="mlp".'
         )
-    with torch.random.fork_rng(devices=[]):  # layers draw weights that ours replace
+    draws = torch.Generator().manual_seed(seed)
+    told: dict[str, Any] = {"gain": gain, "orthogonal": init == "orthogonal", "generator": draws}
+    with torch.random.fork_rng(devices=[]):  # layers draw weights, which ours replace
+        torch.manual_seed(seed)
         if image and net != "mlp":
-            return CNN(shape, outputs, gain=gain, generator=generator)
-        how = {"hidden": hidden, "activation": activation}
-        return MLP(math.prod(shape), outputs, gain=gain, generator=generator, **how)
+            return CNN(shape, outputs, **told)
+        return MLP(math.prod(shape), outputs, hidden=hidden, activation=activation, **told)
 
 
 def _orthogonal(layer: nn.Module, gain: float, generator: torch.Generator | None) -> None:

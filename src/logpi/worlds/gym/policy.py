@@ -54,6 +54,7 @@ class GymPolicy(nn.Module):
         hidden: Sequence[int] = (64, 64),
         activation: str = "tanh",
         net: str | nn.Module = "auto",
+        init: str = "orthogonal",
         std: str = "free",
         squash: bool = False,
         log_std: float = 0.0,
@@ -71,7 +72,7 @@ class GymPolicy(nn.Module):
         self.options |= {"net": net if isinstance(net, str) else None, "squash": squash}
         self.reading = Reading(seen.shape, image=seen.image, normaliser=normaliser, dtype=dtype)
         self.head = head_of(chosen, std=std, squash=squash, log_std=log_std).to(dtype)
-        how = {"hidden": hidden, "activation": activation, "gain": 0.01, "seed": seed}
+        how = {"hidden": hidden, "activation": activation, "gain": 0.01, "init": init, "seed": seed}
         made = net_of(net, seen.shape, self.head.outputs, image=seen.image, **how)
         self.net = made.to(dtype)
         self._found: tuple[Perceptron, Columns] | None = None

@@ -23,6 +23,7 @@ from logpi.worlds.gym.measure import Measure
 from logpi.worlds.gym.normalise import Normaliser, RewardScale
 from logpi.worlds.gym.normalised import NormalisedSource, rescaling
 from logpi.worlds.gym.policy import GymPolicy
+from logpi.worlds.gym.shared import SharedValue
 from logpi.worlds.gym.source import EpisodeSource, StreamSource
 from logpi.worlds.gym.spaces import Actions, Observations
 from logpi.worlds.gym.steps import Steps
@@ -67,6 +68,12 @@ class Gym(BaseModel):
     net: Literal["auto", "mlp", "cnn"] = Field(default="auto", description="auto: cnn for images")
     policy: nn.Module | None = Field(
         default=None, description="a net of one's own, from Python: observations to its numbers"
+    )
+    init: Literal["orthogonal", "torch"] = Field(
+        default="orthogonal", description="how a net's weights begin: orthogonal, or PyTorch's own"
+    )
+    shared: bool = Field(
+        default=False, description="the critic of states reads the policy's own layers"
     )
     std: Literal["free", "state"] = Field(
         default="free", description="a Gaussian's spread: a parameter, or given by the net"
@@ -128,6 +135,7 @@ class Gym(BaseModel):
             hidden=self.hidden,
             activation=self.activation,
             net=self.net if self.policy is None else own_net(self.policy),
+            init=self.init,
             std=self.std,
             squash=self.squash,
             log_std=self.log_std,
@@ -181,9 +189,12 @@ class OpenGym:
             "hidden": c.hidden,
             "activation": c.activation,
             "net": c.net,
+            "init": c.init,
             "normaliser": self.policy.normaliser,
             "seed": seed,
         }
+        if c.shared and self.recipe.critic == "v":
+            return SharedValue(self.policy, seed=seed)
         if self.recipe.critic == "q":
             return QNet(observations.shape, self.policy, **told)
         return ValueNet(observations.shape, **told)
