@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from lm.workloads import GRPO, prepare
 
-from logpi.worlds.lm.data import encode, read
+from logpi.worlds.lm.data import encode_all, read
 from logpi.worlds.lm.decoding import Sampling, decode
 from logpi.worlds.lm.model import load
 from logpi.worlds.lm.policy import LMPolicy
@@ -33,7 +33,7 @@ def main() -> None:
     spec = prepare(GRPO["fixed"], given.work.resolve())
     lm = load(spec["model"])
     examples = read(spec["data"], kind="prompts")[: spec["prompts"]]
-    prompts = [encode(lm.tokenizer, e, kind="prompts", eos=lm.eos)[0] for e in examples]
+    prompts = [ids for (ids,) in encode_all(lm.tokenizer, examples, kind="prompts", eos=lm.eos)]
     sampling = Sampling(max_new_tokens=spec["max_new_tokens"])
     inputs = decode(lm, prompts, copies=spec["group"], sampling=sampling, seed=0).inputs
 

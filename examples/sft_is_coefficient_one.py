@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 import logpi
 from logpi.core import Signals, surrogate
-from logpi.worlds.lm.data import encode, read
+from logpi.worlds.lm.data import encode_all, read
 from logpi.worlds.lm.demos import demo_data, demo_model
 from logpi.worlds.lm.model import load
 
@@ -79,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lm = load(demo_model("demo:arithmetic", folder), dtype="float64", device="cpu")
     examples = read(rows, kind="demonstrations")
-    encoded = [encode(lm.tokenizer, e, kind="demonstrations", eos=lm.eos) for e in examples]
+    encoded = encode_all(lm.tokenizer, examples, kind="demonstrations", eos=lm.eos)
     prompts, completions = zip(*encoded, strict=True)
 
     start, usual, ours = lm.model, copy.deepcopy(lm.model), copy.deepcopy(lm.model)

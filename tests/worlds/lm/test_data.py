@@ -9,7 +9,7 @@ import pytest
 from logpi.core.errors import DataError
 from logpi.recipes import RECIPES
 from logpi.worlds.lm.chat import answer_of
-from logpi.worlds.lm.data import _RECIPES, Example, encode, read
+from logpi.worlds.lm.data import _RECIPES, Example, encode, encode_all, read
 from logpi.worlds.lm.tiny import character_tokenizer
 
 TEMPLATE = (
@@ -399,3 +399,25 @@ def test_longer_than_the_context(tokenizer):
 def test_what_the_tokenizer_cannot_write(tokenizer):
     with pytest.raises(DataError, match=r"t.jsonl:9: column 'prompt': .*'é'"):
         encode(tokenizer, Example("é", place="t.jsonl:9"), kind="prompts")
+
+
+@pytest.mark.parametrize("kind", ["demonstrations", "pairs"])
+def test_many_rows_are_tokenised_as_each_alone(tokenizer, kind, monkeypatch):
+    monkeypatch.setattr("logpi.worlds.lm.data._AT_ONCE", 4)
+    examples = [
+        Example(f"{i}+{i}=", completion="9" * i, chosen="1", rejected="7" * i, templated=i % 3 == 0)
+        for i in range(1, 12)
+    ]
+    together = encode_all(tokenizer, examples, kind=kind)
+    alone = [encode(tokenizer, e, kind=kind) for e in examples]
+    assert [[x.tolist() for x in ids] for ids in together] == [
+        [x.tolist() for x in ids] for ids in alone
+    ]
+
+
+@pytest.mark.parametrize("bad", [{"completion": "é"}, {"completion": "2" * 90}])
+def test_the_row_that_cannot_be_used_is_named_among_many(tokenizer, bad):
+    examples = [Example("1+1=", completion="2", place=f"t.jsonl:{i}") for i in range(1, 9)]
+    examples[5] = Example("1+1=", place="t.jsonl:6", **bad)
+    with pytest.raises(DataError, match=r"^t.jsonl:6: column"):
+        encode_all(tokenizer, examples, kind="demonstrations", context=64)

@@ -3,7 +3,15 @@ from fractions import Fraction
 import pytest
 
 from logpi.core.errors import RewardError
-from logpi.worlds.lm.graders import BUILTINS, exact_match, last_number, math, overlong, regex
+from logpi.worlds.lm.graders import (
+    BUILTINS,
+    exact_match,
+    last_number,
+    math,
+    overlong,
+    regex,
+    step_match,
+)
 from logpi.worlds.lm.graders import numeric_match as number
 from logpi.worlds.lm.rewards import Rewards
 
@@ -125,6 +133,33 @@ def test_overlong_adds_to_another_reward():
 
 def test_every_builtin_tolerates_further_columns():
     given = {"answer": "1", "completion_tokens": 1, "difficulty": 3}
-    options = {"regex": {"pattern": "1"}, "overlong": {"max_tokens": 2, "cache_tokens": 1}}
+    options = {
+        "regex": {"pattern": "1"},
+        "overlong": {"max_tokens": 2, "cache_tokens": 1},
+        "step_match": {"separator": ";"},
+    }
     for name, builtin in BUILTINS.items():
-        assert builtin("p", "1", **given, **options.get(name, {})) in (0.0, 1.0)
+        assert builtin("p", "1", **given, **options.get(name, {})) in (0.0, 1.0, [1.0])
+
+
+@pytest.mark.parametrize(
+    ("completion", "rewards"),
+    [
+        ("3+4=7;7*2=14", [0.5, 0.5]),
+        ("3+4=7;7*2=15", [0.5, 0.0]),
+        ("3+4=8;7*2=14", [0.0, 0.5]),
+        ("3+4=7", [0.0]),  # no separator: the step has not ended
+        ("3+4=7;", [0.0]),  # right so far, but the answer goes on
+        ("3+4=7;7*2=14;1", [0.5, 0.0, 0.0]),
+        ("", [0.0]),
+    ],
+)
+def test_each_step_is_compared_with_the_answers(completion, rewards):
+    assert step_match("", completion, answer="3+4=7;7*2=14", separator=";") == rewards
+
+
+def test_each_character_is_compared_with_the_answers():
+    told = {"28": 1.0, "281": 1.0, "2": 0.0, "18": 0.5, "82": 0.0, "": 0.0}
+    found = {text: step_match("", text, answer=28, separator="") for text in told}
+    assert {text: sum(steps) for text, steps in found.items()} == told
+    assert all(len(steps) == max(len(text), 1) for text, steps in found.items())

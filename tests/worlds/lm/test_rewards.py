@@ -297,6 +297,8 @@ def test_the_cost_of_a_batch():
             {"name": "overlong", "max_tokens": 5, "cache_tokens": 6},
             "0 < cache_tokens <= max_tokens",
         ),
+        ("step_match", "needs separator"),
+        ({"name": "step_match", "separator": None}, "which is no text"),
         ({"pattern": "a"}, "is no reward"),
         (3, "is no reward"),
         ([], "is empty"),

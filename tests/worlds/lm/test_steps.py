@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from logpi.core.errors import RewardError
+from logpi.worlds.lm.cutting import step_texts
 from logpi.worlds.lm.data import Example
 from logpi.worlds.lm.decoding import Rollout
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.rewards import Rewards
-from logpi.worlds.lm.steps import judge, place_rewards, step_ends, step_texts
+from logpi.worlds.lm.steps import judge, place_rewards, step_ends
 from logpi.worlds.lm.tiny import character_tokenizer
 
 TOKENIZER = character_tokenizer("12;")
@@ -54,6 +55,14 @@ def test_a_number_per_step_lands_on_each_steps_last_token():
 def test_step_ends_are_token_positions():
     tokens = [ONE, END, TWO, END, EOS]
     assert step_ends(tokens, step_texts("1;2;", ";"), TOKENIZER) == [1, 4]
+
+
+def test_without_a_separator_every_character_is_a_step():
+    assert step_ends([ONE, TWO, EOS], step_texts("12", ""), TOKENIZER) == [0, 2]
+    rows = rollout([ONE, TWO, EOS], [ONE, EOS], [EOS])
+    reward, scored, _ = place_rewards([[0.5, 0.25], [1.0], [2.0]], rows, TOKENIZER, separator="")
+    assert reward.tolist() == [[0.5, 0.0, 0.25], [0.0, 1.0, 0.0], [2.0, 0.0, 0.0]]
+    assert scored.nonzero().tolist() == [[0, 0], [0, 2], [1, 1], [2, 0]]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 from logpi.core.seeds import mix
 from logpi.worlds.lm.batches import completions_of
-from logpi.worlds.lm.data import Example, Kind, encode
+from logpi.worlds.lm.data import Example, Kind, encode_all
 from logpi.worlds.lm.decoding import Sampling, decode
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.rewards import Rewards
@@ -33,9 +33,7 @@ class Evaluator:
         lm = policy.lm
         self._policy, self._examples = policy, examples
         # Now, so that a row that does not fit is refused before anything was trained.
-        self._ids = [
-            encode(lm.tokenizer, e, kind=kind, context=lm.context, eos=lm.eos) for e in examples
-        ]
+        self._ids = encode_all(lm.tokenizer, examples, kind=kind, context=lm.context, eos=lm.eos)
         self._rewards, self._sampling, self._seed = rewards, sampling, seed
 
     def __call__(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Rewards that come with the package: functions of a prompt, a completion and the columns.
 
-Imports nothing but the standard library, because every reward worker loads it.
+Imports next to nothing but the standard library, because every reward worker loads it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
+
+from logpi.worlds.lm.cutting import step_texts
 
 __all__ = [
     "BUILTINS",
@@ -19,6 +21,7 @@ __all__ = [
     "numeric_match",
     "overlong",
     "regex",
+    "step_match",
 ]
 
 _NUMBER = re.compile(
@@ -192,12 +195,36 @@ def overlong(
     return max(-1.0, (free - completion_tokens) / cache_tokens)
 
 
-BUILTINS: dict[str, Callable[..., float]] = {
+def step_match(
+    prompt: str, completion: str, *, answer: Any, separator: str, **columns: Any
+) -> list[float]:
+    r"""Return one number for each step: 1/n where it is right, n the answer's steps; else 0.
+
+    Right is a step that is the answer's at its place, the last one only where the answer ends too.
+    So the numbers of the whole answer add up to 1. `separator` is the world's `step_separator`.
+
+    >>> step_match("37+45=", "28", answer="28", separator="")
+    [0.5, 0.5]
+    >>> step_match("37+45=", "27", answer="28", separator="")
+    [0.5, 0.0]
+    >>> step_match("37+45=", "2", answer="28", separator="")
+    [0.0]
+    """
+    goal, steps = step_texts(str(answer), separator), step_texts(completion, separator)
+    right = [a == b for a, b in zip(steps, goal, strict=False)]
+    if len(steps) < len(goal):
+        right[-1] = False
+    right += [False] * (len(steps) - len(right))
+    return [float(r) / len(goal) for r in right]
+
+
+BUILTINS: dict[str, Callable[..., float | list[float]]] = {
     "exact_match": exact_match,
     "numeric_match": numeric_match,
     "regex": regex,
     "math": math,
     "overlong": overlong,
+    "step_match": step_match,
 }
 """The rewards that have a name."""
 

@@ -129,6 +129,10 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"the reward `{name}` needs the package {NEEDS[name][1]}: pip install {NEEDS[name][1]}"
         )
+    _check_values(name, options)
+
+
+def _check_values(name: str, options: Mapping[str, Any]) -> None:
     if name == "regex":
         try:
             re.compile(options["pattern"])
@@ -141,6 +145,11 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
             f"overlong has cache_tokens={options['cache_tokens']} and "
             f"max_tokens={options['max_tokens']}. "
             "It needs 0 < cache_tokens <= max_tokens."
+        )
+    if name == "step_match" and not isinstance(options["separator"], str):
+        raise ConfigError(
+            f"step_match has separator={options['separator']!r}, which is no text. Give the "
+            'world\'s step_separator, such as "\\n"; "" makes every character a step.'
         )
 
 

@@ -9,11 +9,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from logpi.core.errors import RewardError
+from logpi.worlds.lm.cutting import step_texts
 from logpi.worlds.lm.data import Example
 from logpi.worlds.lm.decoding import Rollout
 from logpi.worlds.lm.rewards import Rewards, Scores
 
-__all__ = ["judge", "place_rewards", "step_ends", "step_texts"]
+__all__ = ["judge", "place_rewards", "step_ends"]
 
 
 def judge(rewards: Rewards, examples: Sequence[Example], rollout: Rollout) -> Scores:
@@ -26,19 +27,6 @@ def judge(rewards: Rewards, examples: Sequence[Example], rollout: Rollout) -> Sc
         {**e.columns, "completion_tokens": n} for e, n in zip(examples, lengths, strict=True)
     ]
     return rewards([e.prompt for e in examples], list(rollout.text), columns)
-
-
-def step_texts(text: str, separator: str) -> list[str]:
-    r"""The steps of a text, each up to and including its separator.
-
-    >>> step_texts("3+4=7\n7*2=14\n", "\n")
-    ['3+4=7\n', '7*2=14\n']
-    >>> step_texts("3+4=7\n7*2", "\n")
-    ['3+4=7\n', '7*2']
-    """
-    pieces = text.split(separator)
-    steps = [piece + separator for piece in pieces[:-1]]
-    return [*steps, pieces[-1]] if pieces[-1] or not steps else steps
 
 
 def step_ends(

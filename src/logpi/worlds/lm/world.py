@@ -17,7 +17,7 @@ from logpi.core.seeds import mix
 from logpi.core.types import Batch, Critic, Source
 from logpi.worlds.lm.compiled import check_compiler
 from logpi.worlds.lm.critic import ValueHead, ValueModel
-from logpi.worlds.lm.data import Example, encode, read
+from logpi.worlds.lm.data import Example, encode_all, read
 from logpi.worlds.lm.decoding import Sampling
 from logpi.worlds.lm.demos import demo_data, demo_model
 from logpi.worlds.lm.evaluate import Evaluator, Kind
@@ -62,7 +62,8 @@ class LM(BaseModel):
         default=0.1, ge=0, le=1, description="share of missing rewards that stops the run"
     )
     step_separator: str | None = Field(
-        default=None, description="where a completion's steps end, if steps are rewarded"
+        default=None,
+        description='where a rewarded completion\'s steps end; "": every character is a step',
     )
     eval_data: str | Path | list[dict[str, Any]] | None = Field(
         default=None, description="held-out data, like `data`"
@@ -266,10 +267,9 @@ class OpenLM:
 
     def _open_source(self) -> Source:
         c, lm, kind = self.config, self.lm, _KINDS.get(self.recipe.data, "prompts")
-        encoded = [
-            encode(lm.tokenizer, e, kind=kind, context=lm.context, eos=lm.eos)
-            for e in self._examples
-        ]
+        encoded = encode_all(
+            lm.tokenizer, self._examples, kind=kind, context=lm.context, eos=lm.eos
+        )
         if kind == "demonstrations":
             return DemonstrationSource(encoded, rows=c.prompts_per_batch, seed=self._seed)
         if kind == "pairs":
