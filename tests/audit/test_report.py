@@ -16,7 +16,7 @@ import logpi.audit
 from logpi.audit import audit, sampled
 from logpi.audit.drawing import figures, plot
 from logpi.audit.models import questions, texts
-from logpi.audit.objectives import beta_of, moved, targets_of
+from logpi.audit.objectives import moved, targets_of
 from logpi.audit.problem import greedy_law, law_of, problem_of
 from logpi.audit.report import AuditReport, as_data, fit
 from logpi.core.errors import ConfigError, ShapeError
@@ -168,8 +168,18 @@ def test_laws():
 
 
 def test_the_weight_of_a_reference_is_read_from_the_recipe():
-    assert beta_of(recipe("ppo", beta=0.25)) == 0.25
-    assert beta_of(RECIPES["dpo"]) == 0.1
+    own = {name: row.beta for name, row in RECIPES.items() if row.beta is not None}
+    assert own == {
+        "dpo": 0.1,
+        "dpo_mean": 0.1,
+        "ipo": 0.1,
+        "reinforce_pp": 0.01,
+        "grpo": 0.04,
+        "grpo_process": 0.04,
+    }
+    assert recipe("ppo", beta=0.25).beta == recipe("rloo", beta=0.25).beta == 0.25
+    assert recipe("grpo", beta=0.0).beta is None  # as SimPO's: its β weighs no reference policy
+    assert audit("simpo", fork(), reference=REFERENCE).settings["beta"] == 0.1
     assert audit("grpo", fork(), reference=REFERENCE).settings["beta"] == 0.04
     assert audit("grpo", fork(), reference=REFERENCE, beta=0.3).settings["beta"] == 0.3
 

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from logpi.core.errors import ShapeError
+from logpi.worlds.mdp.exact.sums import action_values_over_time
 from logpi.worlds.mdp.model import FiniteMDP
-from logpi.worlds.mdp.planning.evaluate import action_values
 from logpi.worlds.mdp.steps import Steps
 
 __all__ = ["Values", "exact_values", "given_values"]
@@ -49,14 +49,11 @@ def exact_values(m: FiniteMDP, pi: Float[ndarray, "S A"], *, horizon: int | None
     ... ].tolist()
     [2.0, 0.0]
     """
+    q = action_values_over_time(m, pi, horizon=horizon)
+    v = (pi * q).sum(2)
     if horizon is None:
-        q = np.where(m.allowed, action_values(m, pi), 0.0)
-        return Values(_tensor((pi * q).sum(1))[None], _tensor(q)[None], "exact V^π, Q^π")
-    v, q = np.zeros((horizon + 1, m.states)), np.zeros((horizon, m.states, m.actions))
-    for t in reversed(range(horizon)):
-        follow = (m.transitions @ v[t + 1]).reshape(q[t].shape)
-        q[t] = np.where(m.allowed, m.reward + m.discount * follow, 0.0)
-        v[t] = (pi * q[t]).sum(1)
+        return Values(_tensor(v), _tensor(q), "exact V^π, Q^π")
+    v = np.concatenate([v, np.zeros((1, m.states))])
     return Values(_tensor(v), _tensor(q), f"exact V^π, Q^π of {horizon} decisions")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,14 +13,12 @@ from torch import Tensor
 from logpi.audit.moments import Exact
 from logpi.audit.problem import Law, Problem
 from logpi.core.errors import ConfigError, ModelError
-from logpi.core.recipe import Recipe
-from logpi.core.traits import name_of
 from logpi.worlds.mdp.exact.gradient import gradient
 from logpi.worlds.mdp.exact.objectives import OBJECTIVES, Given
 from logpi.worlds.mdp.exact.tables import flat_gradient
 from logpi.worlds.mdp.model import FiniteMDP
 
-__all__ = ["BETA", "Targets", "beta_of", "moved", "targets_of"]
+__all__ = ["BETA", "Targets", "moved", "targets_of"]
 
 BETA = 0.1
 """The weight of a divergence, where neither the recipe nor the caller names one."""
@@ -37,20 +34,6 @@ class Targets:
     gradients: Mapping[str, Float[Tensor, " p"]]
     values: Mapping[str, float]
     skipped: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-def beta_of(recipe: Recipe) -> float | None:
-    """The recipe's own weight of its reference policy, where its name prints one.
-
-    >>> from logpi.recipes import RECIPES
-    >>> beta_of(RECIPES["grpo"]), beta_of(RECIPES["rloo"])
-    (0.04, None)
-    """
-    for part in (recipe.credit, recipe.coefficient):
-        found = re.search(r"\bbeta=([\d.e+-]+)", name_of(part))
-        if found:
-            return float(found[1])
-    return None
 
 
 def targets_of(problem: Problem, law: Law, *, beta: float, k: int) -> Targets:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from logpi.audit.batches import Label, Plan, plan_of
 from logpi.audit.estimators import Estimator, Loss, LossEstimator, RecipeEstimator
-from logpi.audit.objectives import BETA, beta_of
+from logpi.audit.objectives import BETA
 from logpi.audit.problem import AnyWorld, Law, Problem, law_of, problem_of
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
@@ -110,7 +110,7 @@ def setup_of(recipe: AnyRecipe, world: AnyWorld, **options: Unpack[Options]) -> 
         RecipeEstimator(row),
         row.data,
         world,
-        own_beta=beta_of(row),
+        own_beta=row.beta,
         has_critic=row.critic is not None,
         options=options,
     )

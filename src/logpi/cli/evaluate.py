@@ -61,4 +61,6 @@ _LABELS = {
     "return_most": "largest return",
     "episode_length": "decisions an episode",
     "regret": "what the best policy has more",
+    "kl": "KL from the reference policy (nats a trajectory)",
+    "shortfall": "what the best return − β·KL has more",
 }

@@ -73,6 +73,17 @@ class Recipe:
         return self if self.annealed is None else replace(self, coefficient=self.annealed(left))
 
     @property
+    def beta(self) -> float | None:
+        """β, the weight of the reference policy; None where credit and coefficient read none.
+
+        >>> from logpi.core import credit
+        >>> Recipe("groups", credit.penalised(credit.leave_one_out, beta=0.2)).beta
+        0.2
+        """
+        both = (traits_of(self.credit).beta, traits_of(self.coefficient).beta)
+        return next((b for b in both if b is not None), None)
+
+    @property
     def skips_zero_credit(self) -> bool:
         """Whether a credit of 0 makes the coefficient exactly 0, whatever the policy is."""
         return traits_of(self.coefficient).proportional and self.regulariser is None

@@ -28,6 +28,7 @@ class Traits:
     reads: frozenset[str] = frozenset()
     proportional: bool = False  # coefficient = credit · something: 0 wherever the credit is 0
     whole_row: bool = False  # reads the log-probabilities of the whole row
+    beta: float | None = None  # the weight of the reference policy, where one is read
     # what its critic is fitted to, where that is not value + credit
     target: Callable[[Any], Any] | None = None
 
@@ -80,7 +81,7 @@ def traits(
     def describe(function: F) -> F:
         known = traits_of(function)
         _TRAITS[function] = Traits(
-            _name(function), frozenset(reads), proportional, whole_row, known.target
+            _name(function), frozenset(reads), proportional, whole_row, target=known.target
         )
         return function
 
@@ -112,11 +113,13 @@ def factory(
             inner = [a for a in _flat(bound.arguments.values()) if callable(a)]
             known = [traits_of(a) for a in inner]
             function = make(*args, **kwargs)
+            beta = bound.arguments.get("beta") if "logp_ref" in reads else None
             _TRAITS[function] = Traits(
                 f"{_name(make)}({_arguments(bound)})",
                 frozenset(reads).union(*(k.reads for k in known)),
                 all(k.proportional for k in known) if known else proportional,
                 whole_row or any(k.whole_row for k in known),
+                next((b for b in (beta, *(k.beta for k in known)) if b is not None), None),
                 traits_of(function).target,
             )
             return function

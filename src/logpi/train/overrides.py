@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from logpi.core.errors import ConfigError
@@ -78,6 +79,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_decimal)
+# A constant that NumPy computed is the number that it is: np.float64(0.5) is written 0.5.
+_Dumper.add_multi_representer(np.generic, lambda dumper, x: dumper.represent_data(x.item()))
 
 
 def parse_yaml(text: str, *, where: str = "the text") -> Any:

@@ -11,6 +11,7 @@ import torch
 import logpi
 from logpi.core.errors import ConfigError
 from logpi.recipes import RECIPES
+from logpi.train.observe import observe
 from logpi.worlds.mdp import exact, zoo
 from logpi.worlds.mdp.policy import TabularSoftmax
 
@@ -95,8 +96,47 @@ def test_a_cut_walk_bootstraps_and_a_horizon_ends(tmp_path):
 def test_exact_critics_know_the_policy(tmp_path):
     run = trained("a2c", tmp_path, model="random_walk", iterations=2, world={"critic": "exact"})
     assert "critic_loss" in run.metrics[-1] or run.metrics[-1]["return"] >= 0
-    with pytest.raises(ConfigError, match="exact critic knows no horizon"):
-        trained("a2c", tmp_path / "b", world={"critic": "exact", "horizon": 3})
+
+
+@pytest.mark.parametrize("name", ["reinforce_baseline", "qac", "a2c", "trpo"])
+def test_enumerated_rows_and_exact_critics_step_along_the_exact_gradient(name, tmp_path):
+    """No noise, no bias, a horizon: what training follows is ∇J, here for two decisions."""
+    world = logpi.MDP(
+        "two_state", discount=1.0, horizon=2, source="enumerated", critic="exact", policy="table"
+    )
+    opened = world.open(name, RECIPES[name], seed=0, scratch=tmp_path)
+    batch = opened.source.draw(opened.policy, 0)
+    signals = observe(
+        batch,
+        RECIPES[name],
+        opened.policy,
+        reference=opened.reference_log_prob,
+        critic=opened.critic,
+    )
+    push = (batch.weight[:, None] * RECIPES[name].credit(signals)).masked_fill(~batch.mask, 0)
+    table = opened.policy.table()
+    logp = table[batch.inputs.state, batch.inputs.action]
+    found = torch.autograd.grad((push * logp).sum(), opened.policy.logits)[0]
+    true = exact.gradient(opened.m, opened.policy, how="enumeration", horizon=2)
+    assert (found.flatten() - true).abs().max() < 1e-14
+    assert true.abs().max() > 0.1
+
+
+def test_the_distance_to_the_best_policy_near_the_reference_is_measured(tmp_path):
+    """Rewards 1 and 0, β = 1/ln 3, a uniform reference: π* = (3/4, 1/4) of value ln 2 / ln 3."""
+    beta = 1 / np.log(3)
+    told = {"model": "bandit", "world": {"options": {"means": [1.0, 0.0]}}}
+    recipe = {"name": "rloo", "beta": beta}
+    run = trained(recipe, tmp_path, iterations=30, **told)
+    found, p = run.evaluate(), run.policy.probabilities()[0]
+    kl = float((p * np.log(2 * p)).sum())
+    assert found["kl"] == pytest.approx(kl, abs=1e-12)
+    far = float((p * np.log(p / [0.75, 0.25])).sum())
+    assert found["shortfall"] == pytest.approx(beta * far, abs=1e-12)
+    assert found["shortfall"] > 1e-9
+    assert "kl" not in trained("rloo", tmp_path / "b", **told).evaluate()
+    timed = {**told, "world": {**told["world"], "horizon": 1}}
+    assert "shortfall" not in trained(recipe, tmp_path / "c", **timed).evaluate()
 
 
 def test_models_from_python_train_and_are_asked_for_again(tmp_path):

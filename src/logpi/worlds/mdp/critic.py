@@ -11,8 +11,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, nn
 
+from logpi.worlds.mdp.exact.sums import action_values_over_time
 from logpi.worlds.mdp.model import FiniteMDP
-from logpi.worlds.mdp.planning.evaluate import action_values, evaluate
 from logpi.worlds.mdp.steps import Steps
 
 __all__ = ["ExactCritic", "TableQ", "TableV"]
@@ -71,21 +71,37 @@ class TableQ(nn.Module):
 
 
 class ExactCritic:
-    """V^π or Q^π of the policy as it is, solved anew for every batch: nothing is learned."""
+    """V^π or Q^π of the policy as it is, solved anew for every batch: nothing is learned.
 
-    def __init__(self, m: FiniteMDP, policy: _HasProbabilities, *, of_actions: bool) -> None:
+    Where a `horizon` ends the task, values depend on the number of decisions that are left; every
+    row must begin where its trajectory does.
+    """
+
+    def __init__(
+        self,
+        m: FiniteMDP,
+        policy: _HasProbabilities,
+        *,
+        of_actions: bool,
+        horizon: int | None = None,
+    ) -> None:
         """The model that is solved, and whether Q or V is given."""
         self._m, self._policy, self._of_actions = m, policy, of_actions
+        self._horizon = horizon
 
     def values(self, inputs: Steps) -> tuple[Tensor, Tensor]:
         """V^π(s_t), or Q^π(s_t, a_t); and V^π(s_{t+1}): [n, t] each."""
-        pi = self._policy.probabilities()
-        value = torch.from_numpy(np.asarray(evaluate(self._m, pi), dtype=np.float64))
-        here = value[inputs.state]
+        pi = np.asarray(self._policy.probabilities(), dtype=np.float64)
+        q = action_values_over_time(self._m, pi, horizon=self._horizon)
+        v = torch.from_numpy((pi * q).sum(2))
+        time = torch.arange(inputs.state.shape[1])
+        now = time.clamp(max=len(q) - 1)
+        following = v[(time + 1).clamp(max=len(q) - 1), inputs.next_state]
+        if self._horizon is not None:  # nothing follows the last decision
+            following = torch.where(time + 1 < self._horizon, following, 0.0)
         if self._of_actions:
-            q = np.where(self._m.allowed, action_values(self._m, pi), 0.0)
-            here = torch.from_numpy(q)[inputs.state, inputs.action]
-        return here, value[inputs.next_state]
+            return torch.from_numpy(q)[now, inputs.state, inputs.action], following
+        return v[now, inputs.state], following
 
     def loss(self, inputs: Steps, target: Tensor, weight: Tensor) -> Tensor:
         """Σ weight (V^π(s_t) − target)²: the spread of the targets, since V^π is exact."""

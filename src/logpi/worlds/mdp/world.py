@@ -156,8 +156,13 @@ class MDP(BaseModel):
         self, recipe: Recipe, model: str | Path, resources: contextlib.ExitStack, *, seed: int
     ) -> Measure:
         """What measures the policy in an exported folder, exactly."""
-        del recipe, resources, seed
-        return Measure(self.model_of(), self.policy_in(model), horizon=self.horizon)
+        del resources, seed
+        return self.measure_of(self.model_of(), self.policy_in(model), recipe)
+
+    def measure_of(self, m: FiniteMDP, policy: SoftmaxPolicy, recipe: Recipe) -> Measure:
+        """Exact figures of the policy: its return, and its KL where the recipe weighs one."""
+        frozen = None if recipe.beta is None else self.reference_of(m)
+        return Measure(m, policy, horizon=self.horizon, reference=frozen, beta=recipe.beta)
 
     def policy_in(self, folder: str | Path) -> SoftmaxPolicy:
         """The policy of an exported folder."""
@@ -182,7 +187,7 @@ class OpenMDP:
         self.reference = config.reference_of(m)
         self.critic = self._open_critic()
         self.source = self._open_source(seed)
-        self.evaluate = Measure(m, self.policy, horizon=config.horizon)
+        self.evaluate = config.measure_of(m, self.policy, recipe)
 
     def _open_critic(self) -> Critic | None:
         kind = self.recipe.critic
@@ -190,12 +195,7 @@ class OpenMDP:
             return None
         if self.config.critic == "exact":
             horizon = self.config.horizon
-            if horizon is not None:
-                raise ConfigError(
-                    f"an exact critic knows no horizon, and the task ends after {horizon} "
-                    "decisions. Take critic=learned, or a model that ends by itself."
-                )
-            return ExactCritic(self.m, self.policy, of_actions=kind == "q")
+            return ExactCritic(self.m, self.policy, of_actions=kind == "q", horizon=horizon)
         return TableQ(self.m, self.policy) if kind == "q" else TableV(self.m)
 
     def _open_source(self, seed: int) -> Source:

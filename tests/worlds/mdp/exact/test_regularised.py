@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logpi.core.errors import ConfigError
+from logpi.core.errors import ConfigError, ModelError
 from logpi.worlds.mdp.exact import (
     OBJECTIVES,
     Given,
@@ -107,6 +107,34 @@ def test_the_closed_form_solves_the_soft_bellman_equation(seed, beta):
     assert gap(best.objective, m.start @ v) < 1e-12
 
 
+@given(st.integers(0, 1000), st.sampled_from([0.1, 1.0, 10.0]))
+@settings(max_examples=15)
+def test_where_actions_alone_decide_it_is_the_tilted_law_of_trajectories(seed, beta):
+    """p*(τ) = p_ref(τ) exp(R(τ)/β) / Z, from all trajectories at once; max = β log Z."""
+    m, reference = tree(seed)
+    best = regularised_optimum(m, reference, beta=beta)
+    found = trajectories(m, reference)
+    tilted = found.probability.log() + found.returns(1.0) / beta
+    assert gap(best.objective, beta * tilted.logsumexp(0)) < 1e-12 * max(1, beta)
+    assert gap(trajectories(m, best.policy).probability, tilted.softmax(0)) < 1e-10
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=15)
+def test_luck_discounts_and_loops_change_nothing_of_that(seed):
+    """J(π*) − J(π) = β E_π[Σ γ^t log(π/π*)] in any model, for the regularised J; and ∇J(π*) = 0."""
+    m = random_model(seed, states=5, discount=0.8, ends=seed % 2 == 0)
+    reference, policy, beta = random_policy(m, seed), random_policy(m, seed + 1), 0.4
+    best = regularised_optimum(m, reference, beta=beta)
+    objective = OBJECTIVES["return − β·reverse KL"]
+    given_ = Given(reference=reference, beta=beta)
+    short = best.objective - float(objective(m, policy, given_).detach())
+    assert short > 0
+    assert gap(short, beta * best.distance(m, policy)) < 1e-9 * max(1.0, short)
+    there = TabularSoftmax(m, logits=np.log(np.where(m.allowed, best.policy, 1)))
+    assert flat_gradient(objective(m, there, given_), there).abs().max() < 1e-8
+
+
 @given(st.integers(0, 1000))
 @settings(max_examples=15)
 def test_what_a_policy_falls_short_by_is_its_distance(seed):
@@ -151,15 +179,16 @@ def test_large_rewards_do_not_overflow():
     assert best.objective == pytest.approx(4 + 1e-3 * np.log(0.3), abs=1e-12)
 
 
-def test_where_there_is_no_closed_form():
+def test_single_precision_is_solved_in_double():
+    m, reference = bandit([1.0, 2.0, 4.0], [0.2, 0.5, 0.3])
+    one, other = (regularised_optimum(x, reference, beta=0.5) for x in (m, m.astype(np.float32)))
+    assert np.abs(one.policy - other.policy).max() < 1e-12
+
+
+def test_where_there_is_no_best_policy():
     m, _ = tree(6)
     with pytest.raises(ConfigError, match="must be positive"):
         regularised_optimum(m, random_policy(m, 6), beta=0.0)
-    with pytest.raises(ConfigError, match=r"discounts by 0\.9 over several decisions"):
-        regularised_optimum(m.having(discount=0.9), random_policy(m, 6), beta=1.0)
-    lucky = random_model(7, states=4, horizon=4, discount=1.0)
-    with pytest.raises(ConfigError, match="can lead to different states"):
-        regularised_optimum(lucky, random_policy(lucky, 7), beta=1.0)
-    loops = random_model(8)
-    with pytest.raises(ConfigError, match="can return to a state"):
-        regularised_optimum(loops, random_policy(loops, 8), beta=1.0)
+    endless = random_model(8, ends=False, discount=1.0)
+    with pytest.raises(ModelError):
+        regularised_optimum(endless, random_policy(endless, 8), beta=1.0)

@@ -29,12 +29,10 @@ from torch import Tensor
 
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
-from logpi.worlds.mdp.exact.sums import reward_table, values, visits
+from logpi.worlds.mdp.exact.sums import action_values_over_time, reward_table, values, visits
 from logpi.worlds.mdp.exact.tables import TabularPolicy, flat_gradient, log_table
 from logpi.worlds.mdp.exact.trajectories import trajectories
 from logpi.worlds.mdp.model import FiniteMDP
-from logpi.worlds.mdp.planning.bellman import backup
-from logpi.worlds.mdp.planning.evaluate import action_values
 
 __all__ = ["How", "gradient", "value_of_visited", "weights_and_q"]
 
@@ -117,16 +115,7 @@ def weights_and_q(
     """
     discount = m.discount if start_discounted else 1.0
     weight = visits(m, pi, discount=discount, horizon=horizon)
-    if horizon is None:
-        q = action_values(m, pi)[None]
-    else:
-        value, backwards = np.zeros(m.states), []
-        for _ in range(horizon):
-            found = np.where(m.allowed, backup(m, value), 0.0)
-            value = (pi * found).sum(1)
-            backwards.append(found)
-        q = np.stack(backwards[::-1])
-    return weight, np.where(m.allowed, q, 0.0)
+    return weight, action_values_over_time(m, pi, horizon=horizon)
 
 
 def _bellman(

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from logpi.core.errors import ConfigError
+from logpi.worlds.mdp.exact.objective import objective
 from logpi.worlds.mdp.exact.sums import expected_sum
 from logpi.worlds.mdp.exact.tables import AnyPolicy, log_ratio, log_table
-from logpi.worlds.mdp.exact.trajectories import Trajectories, trajectories
 from logpi.worlds.mdp.model import FiniteMDP
+from logpi.worlds.mdp.planning.soft import soft_policy_iteration
 
 __all__ = ["RegularisedOptimum", "regularised_optimum", "state_kl", "trajectory_kl"]
+
+_ENOUGH = 1e-9  # of the largest reward: Newton's last step leaves far less
 
 
 def trajectory_kl(
@@ -60,28 +61,32 @@ def state_kl(m: FiniteMDP, policy: AnyPolicy, other: AnyPolicy) -> Float[Tensor,
 
 @dataclass(frozen=True, slots=True)
 class RegularisedOptimum:
-    """The policy that maximises E[R] − β KL(p_π‖p_ref), and what it reaches."""
+    """The policy that maximises E[Σ γ^t (r_t − β log(π/π_ref))], and what it reaches."""
 
-    policy: Float[ndarray, "S A"]  # the reference's own where the reference never comes
-    objective: float  # Σ start(s₀) β log Z(s₀)
+    policy: Float[ndarray, "S A"]
+    objective: float  # Σ start(s₀) V(s₀)
 
     def distance(
         self, m: FiniteMDP, policy: AnyPolicy, *, horizon: int | None = None
     ) -> Float[Tensor, ""]:
-        """KL(p_π(τ)‖p*(τ)): what the policy's objective falls short by, over β."""
-        return trajectory_kl(m, policy, self.policy, horizon=horizon)
+        """E_π[Σ γ^t log(π/π*)]: exactly what the policy's objective falls short by, over β.
+
+        Where γ = 1 this is KL(p_π(τ)‖p*(τ)) of whole trajectories, in nats.
+        """
+        return trajectory_kl(m, policy, self.policy, discount=m.discount, horizon=horizon)
 
 
-def regularised_optimum(
-    m: FiniteMDP, reference: AnyPolicy, *, beta: float, limit: int = 1_000_000
-) -> RegularisedOptimum:
-    """The best policy near a reference, in closed form over all trajectories.
+def regularised_optimum(m: FiniteMDP, reference: AnyPolicy, *, beta: float) -> RegularisedOptimum:
+    """The best policy near a reference, by the soft Bellman equation (`planning.soft`).
+
+    V(s) = β log Σ_a π_ref(a|s) exp(Q(s, a)/β),   π*(a|s) ∝ π_ref(a|s) exp(Q(s, a)/β)
+
+    Where actions alone decide what happens and γ = 1, as for bandits and language models, that is
 
     p*(τ) = p_ref(τ) exp(R(τ)/β) / Z(s₀),   max = β log Z(s₀)          Ziebart 2010; DPO, eq. 4
 
-    This holds where actions alone decide what happens: for bandits and for language models. Raises
-    `ConfigError` where the model adds luck or discounts, or some trajectory never ends, or there
-    are more than `limit`; `planning.soft` solves those by the soft Bellman equation.
+    Raises `ConfigError` unless β is positive, and `ModelError` where the discount is 1 and the
+    reference may go on for ever, or going on pays.
 
     >>> from logpi.worlds.mdp.zoo import make
     >>> m = make("bandit", means=(1.0, 0.0))
@@ -89,39 +94,13 @@ def regularised_optimum(
     >>> best.policy[0]
     array([0.75, 0.25])
     """
-    if not beta > 0:
-        raise ConfigError(f"beta is {beta} but the weight of the KL must be positive.")
-    found = trajectories(m, reference, limit=limit)
-    _check_closed(m, found)
-    table = log_table(m, reference).detach()
-    decided = found.length > 0
-    first = found.state[decided, 0]
-    logp = found.log_prob(table)[decided].sum(1) + found.returns(m.discount)[decided] / beta
-    partition = torch.full((m.states,), -torch.inf, dtype=torch.float64)
-    for s in first.unique():
-        partition[s] = logp[first == s].logsumexp(0)
-    weight = torch.from_numpy(m.start.astype(np.float64))[first] * (logp - partition[first]).exp()
-    share = torch.zeros(m.states * m.actions, dtype=torch.float64)
-    pair = found.state * m.actions + found.action
-    spread = (weight[:, None] * found.mask[decided]).flatten()
-    share.index_add_(0, pair[decided].flatten(), spread)
-    share = share.view(m.states, m.actions)
-    total = share.sum(1, keepdim=True)
-    policy = torch.where(total > 0, share / total.clamp(min=1e-300), table.exp())
-    reached = m.start * np.where(partition.isfinite(), partition.numpy(), 0.0)
-    return RegularisedOptimum(policy.numpy(), float(beta * reached.sum()))
-
-
-def _check_closed(m: FiniteMDP, found: Trajectories) -> None:
-    decided = found.length > 0
-    first = torch.from_numpy(m.start.astype(np.float64))[found.state[decided, 0]]
-    if bool((found.environment[decided] < first * (1 - 1e-9)).any()):
-        raise ConfigError(
-            f"in {m.name!r} the same actions can lead to different states, so the best regularised "
-            "policy is not p_ref(τ) exp(R(τ)/β): use planning.soft."
-        )
-    if m.discount != 1 and found.mask.shape[1] > 1:
-        raise ConfigError(
-            f"{m.name!r} discounts by {m.discount:g} over several decisions, and the closed form "
-            "weighs every decision's KL alike: use planning.soft, or a discount of 1."
-        )
+    anchor = log_table(m, reference).detach()
+    exact = m.astype(np.float64)
+    scale = max(1.0, float(np.abs(exact.reward[exact.allowed]).max(initial=0.0)))
+    pi = soft_policy_iteration(
+        exact, beta=beta, reference=anchor.exp().numpy(), tolerance=scale * _ENOUGH
+    ).policy
+    # An error of the policy changes what it reaches by its square alone: V itself is not as exact.
+    price = beta * log_ratio(m, log_table(m, pi), anchor).numpy()
+    charged = exact.having(reward=exact.reward - price, outcome_reward=None)
+    return RegularisedOptimum(pi, objective(charged, pi))

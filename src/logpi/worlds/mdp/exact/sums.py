@@ -14,10 +14,19 @@ from torch import Tensor
 
 from logpi.core.errors import ConfigError, ModelError
 from logpi.worlds.mdp.model import FiniteMDP
+from logpi.worlds.mdp.planning.bellman import backup
 from logpi.worlds.mdp.planning.chain import Chain, can_reach, chain_of
+from logpi.worlds.mdp.planning.evaluate import action_values
 from logpi.worlds.mdp.planning.linear import solve_identity_minus
 
-__all__ = ["DENSE", "expected_sum", "reward_table", "values", "visits"]
+__all__ = [
+    "DENSE",
+    "action_values_over_time",
+    "expected_sum",
+    "reward_table",
+    "values",
+    "visits",
+]
 
 DENSE = 4000
 """The most states for which Bellman's equation is solved with a gradient: the solve is dense."""
@@ -145,6 +154,31 @@ def visits(
     for _ in range(horizon - 1):
         found.append(flow @ found[-1])
     return np.stack(found)
+
+
+def action_values_over_time(
+    m: FiniteMDP, pi: Float[ndarray, "S A"], *, horizon: int | None = None
+) -> Float[ndarray, "T S A"]:
+    """Q_t(s, a) for t = 0, ..., T − 1, when T − t decisions are left; without a horizon Q, T = 1.
+
+    Q_t = r + γ P V_{t+1},   V_t = Σ_a π Q_t,   V_T = 0
+
+    0 where an action is not allowed.
+
+    >>> from logpi.worlds.mdp.zoo import make
+    >>> m = make("two_state", discount=0.5)
+    >>> action_values_over_time(m, np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), horizon=2)[0]
+    array([[-0.5,  0.5,  1.5],
+           [ 0.5,  1.5, -0.5]])
+    """
+    if horizon is None:
+        return np.where(m.allowed, action_values(m, pi), 0.0)[None]
+    value, backwards = np.zeros(m.states), list[ndarray]()
+    for _ in range(horizon):
+        found = np.where(m.allowed, backup(m, value), 0.0)
+        value = (pi * found).sum(1)
+        backwards.append(found)
+    return np.stack(backwards[::-1])
 
 
 def _require_end(chain: Chain) -> None:
