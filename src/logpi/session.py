@@ -10,6 +10,7 @@ from typing import Any
 from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError
 from logpi.train.best import Best
 from logpi.train.interrupt import Interrupt
+from logpi.train.latest import Latest
 from logpi.train.loggers import Loggers
 from logpi.train.loop import Trainer
 from logpi.train.progress import Reporter
@@ -35,6 +36,7 @@ class Session:
         """Nothing has happened yet."""
         self.trainer, self.rundir, self.quiet = trainer, rundir, quiet
         self.config, self.callbacks = rundir.config, callbacks
+        self._latest = Latest(rundir.path / "checkpoints")
         self._best = Best(rundir.path / "best") if self.config.evaluate.keep_best else None
 
     def run(self, *, resume: bool) -> str | None:
@@ -61,9 +63,10 @@ class Session:
                     return str(interrupt.requested)
                 if self._enough(metrics):
                     break
-                if config.checkpoint.every and trainer.done % config.checkpoint.every == 0:
-                    self._checkpoint()
+                if config.checkpoint.every:
+                    self._keep()
         self._checkpoint()
+        self._latest.remove()
         with self.rundir.exporting() as folder:
             trainer.world.export(folder)
         return None
@@ -129,6 +132,14 @@ class Session:
         path.write_text(json.dumps({"what": str(error), **told}) + "\n", encoding="utf-8")
         if self.trainer.done:
             self._checkpoint()
+
+    def _keep(self) -> None:
+        """What this iteration left: on the disk for certain, or at least out of this process."""
+        trainer = self.trainer
+        if trainer.done % self.config.checkpoint.every == 0:
+            self._checkpoint()
+        elif self._latest.due():
+            self._latest.write(trainer.done, trainer.tensors(), trainer.state())
 
     def _checkpoint(self) -> None:
         trainer = self.trainer

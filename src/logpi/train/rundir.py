@@ -27,6 +27,7 @@ from logpi.train.checkpoint import Checkpoint
 from logpi.train.config import RunConfig, validated
 from logpi.train.environment import environment
 from logpi.train.files import check_directory, disk_full, folder_in_one_go, sweep, sync, write_text
+from logpi.train.latest import Latest
 from logpi.train.lock import Lock
 from logpi.train.overrides import read_yaml
 from logpi.train.records import append_lines, cut_after, read_lines
@@ -152,11 +153,16 @@ class RunDirectory:
     def load_checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint that verifies, with the records cut back to it; None without any.
 
+        It may be the place that was written after an iteration, where the records reach so far.
         Metrics and decisions of later iterations are dropped: they will be made again, the same.
         `skipped` says which newer checkpoints could not be used and why. Raises `RunError` where
         there are checkpoints and none verifies.
         """
         found = store.newest(self.path / "checkpoints")
+        latest = Latest(self.path / "checkpoints").read()
+        done = found.iteration if found else 0
+        if latest and done < latest.iteration <= _recorded(self.path):
+            found = latest
         iteration = found.iteration if found else None
         for name in (_METRICS, _DECISIONS):
             with disk_full(
@@ -244,13 +250,17 @@ def summary(path: str | Path) -> str:
         config = read_config(path)
     except RunError:
         return "something that is not a run"
-    lines = read_metrics(path)
-    done = lines[-1].get("iteration", len(lines)) if lines else 0
+    done = _recorded(path)
     found = store.checkpoints(path / "checkpoints")
     last = (
         f"its last checkpoint is of iteration {found[-1][0]}" if found else "it has no checkpoint"
     )
     return f"a {config.recipe_name} run, at iteration {done} of {config.iterations}; {last}"
+
+
+def _recorded(path: Path) -> int:
+    lines = read_metrics(path)
+    return lines[-1].get("iteration", len(lines)) if lines else 0
 
 
 def _numbered(stem: Path) -> Iterator[Path]:

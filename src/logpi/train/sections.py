@@ -128,7 +128,8 @@ class CheckpointConfig(BaseModel):
     every: int = Field(
         default=50,
         ge=0,
-        description="iterations between checkpoints; 0: only at the end or on a signal",
+        description="iterations between checkpoints, for a loss of power; a killed process loses "
+        "one iteration at most (small models); 0: only at the end or on a signal",
     )
     keep: int = Field(
         default=2, ge=2, description="newest checkpoints that stay on disk, at least two"
