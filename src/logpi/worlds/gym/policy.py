@@ -65,7 +65,7 @@ class GymPolicy(nn.Module):
         super().__init__()
         given = isinstance(observation_space, Observations)
         seen = observation_space if given else observations_of(observation_space)
-        self._reader = None if given else Reader(observation_space, 1)
+        self._reader = None if seen.space is None else Reader(seen.space, 1)
         chosen = action_space if isinstance(action_space, Actions) else actions_of(action_space)
         self.shape, self.image, self.actions = seen.shape, seen.image, chosen
         self.options = {"hidden": list(hidden), "activation": activation, "std": std}

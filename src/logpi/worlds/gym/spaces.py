@@ -15,19 +15,23 @@ from logpi.core.errors import ConfigError
 
 __all__ = ["Actions", "Observations", "Reader", "actions_of", "mask_row", "observations_of"]
 
+_KINDS = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple")
+
 
 @dataclass(frozen=True, slots=True)
 class Observations:
     """The shape that the policy reads, and the function that brings a batch of them there.
 
-    Images (height, width, 1 to 4 channels, uint8) stay images; everything else becomes a vector of
-    float32: discrete parts as one-hot, dictionaries and tuples part after part, in
-    the space's own order.
+    Images, which are bytes, become [height, width, channels], wherever their space has the
+    channels, and frames that are stacked become channels too. Everything else becomes a vector of
+    float32: discrete parts as one-hot, dictionaries and tuples part after part, in the space's own
+    order.
     """
 
     shape: tuple[int, ...]
     image: bool
     flatten: Callable[[Any, int], ndarray]  # of n observations as Gymnasium batches them
+    space: Any = None  # Gymnasium's, of one observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,12 @@ def observations_of(space: Any) -> Observations:
     >>> o.shape, o.flatten({"x": np.zeros((1, 2)), "k": np.array([2])}, 1).tolist()
     ((5,), [[0.0, 0.0, 0.0, 0.0, 1.0]])
     """
-    if _name(space) == "Box" and _is_image(space):
-        return Observations(tuple(space.shape), True, lambda x, n: np.asarray(x))
+    if _name(space) == "Box" and (axes := _image_axes(space)) is not None:
+        return _images(space, *axes)
     size, flatten = _flattening(space, "observation")
-    return Observations((size,), False, flatten)
+    if not size:
+        raise ConfigError(f"the observation space {space} shows nothing to decide by.")
+    return Observations((size,), False, flatten, space)
 
 
 def actions_of(space: Any) -> Actions:
@@ -91,11 +97,10 @@ def actions_of(space: Any) -> Actions:
     kind = _name(space)
     if kind == "Discrete":
         return Actions("discrete", (int(space.n),), first=(int(space.start),))
-    if kind == "MultiDiscrete" and len(space.shape) == 1:
-        first = tuple(int(i) for i in np.broadcast_to(getattr(space, "start", 0), space.shape))
-        return Actions(
-            "multidiscrete", tuple(int(n) for n in space.nvec), shape=space.shape, first=first
-        )
+    if kind == "MultiDiscrete":
+        first = np.broadcast_to(getattr(space, "start", 0), space.shape)
+        sizes, first = (tuple(int(i) for i in x.ravel()) for x in (space.nvec, first))
+        return Actions("multidiscrete", sizes, shape=space.shape, first=first)
     if kind == "MultiBinary":
         return Actions("multibinary", (math.prod(space.shape),), shape=space.shape)
     if kind == "Box" and np.issubdtype(space.dtype, np.floating):
@@ -113,7 +118,8 @@ class Reader:
         self.observations = observations_of(space)
         self._space, self._num = space, num
         self._shape = tuple(space.shape) if _name(space) == "Box" else None
-        self._dtype = np.uint8 if self.observations.image else np.float32
+        self._image = self.observations.image
+        self._dtype = np.uint8 if self._image else np.float32
 
     def empty(self) -> Any:
         """Room for one observation of each, to be filled by number: `rows[i] = observation`."""
@@ -123,12 +129,17 @@ class Reader:
 
     def flat(self, rows: Any) -> ndarray:
         """The filled rows as the policy reads them, [n, *shape]."""
+        if self._image:
+            return self.observations.flatten(rows, self._num)
         if self._shape is not None:
             return rows.reshape(self._num, *self.observations.shape)
         return self._flat(rows)
 
     def one(self, observation: Any) -> ndarray:
         """One observation as the policy reads it, [*shape]."""
+        if self._image:
+            shown = np.asarray(observation, np.uint8).reshape(1, *self._space.shape)
+            return self.observations.flatten(shown, 1)[0]
         if self._shape is not None:
             return np.asarray(observation, self._dtype).reshape(self.observations.shape)
         return self._flat([observation])[0]
@@ -160,8 +171,7 @@ def mask_row(mask: Any, actions: Actions) -> ndarray | str:
         return "gave no action mask, but gave one before"
     if actions.kind not in ("discrete", "multidiscrete"):
         return f"gave an action mask, but its actions are {actions.kind}"
-    parts = mask if isinstance(mask, tuple | list) else [mask]
-    row = np.concatenate([np.asarray(x).ravel() for x in parts]).astype(np.bool_)
+    row = np.concatenate(_leaves(mask)).astype(np.bool_)
     if len(row) != actions.choices:
         return f"gave an action mask of {len(row)} entries instead of {actions.choices}"
     places = np.cumsum([0, *actions.sizes[:-1]])
@@ -170,12 +180,52 @@ def mask_row(mask: Any, actions: Actions) -> ndarray | str:
     return row
 
 
+def _leaves(mask: Any) -> list[ndarray]:
+    """The arrays of a mask, whose choices may be tuples of tuples."""
+    if isinstance(mask, tuple) or (isinstance(mask, list) and np.ndim(mask[0])):
+        return [leaf for part in mask for leaf in _leaves(part)]
+    return [np.asarray(mask).ravel()]
+
+
 def _name(space: Any) -> str:
-    return type(space).__name__
+    """The kind of a space: of its class, or of the one that its class refines."""
+    names = [kind.__name__ for kind in type(space).__mro__]
+    return next((name for name in names if name in _KINDS), names[0])
 
 
-def _is_image(space: Any) -> bool:
-    return space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] <= 4
+def _image_axes(space: Any) -> tuple[int, int, list[int]] | None:
+    """Which axes of bytes are height, width and channels; None where they are no image.
+
+    Up to four numbers in the last axis are colours. Elsewhere an image has sides of 36 at least,
+    and up to 16 channels, or frames, before or behind them.
+    """
+    shape = space.shape
+    if space.dtype != np.uint8:
+        return None
+
+    def large(i: int) -> bool:
+        return min(shape[i : i + 2]) >= 36
+
+    if len(shape) == 3 and (shape[2] <= 4 or (shape[2] <= 16 and large(0))):
+        return 0, 1, [2]
+    if len(shape) == 3 and shape[0] <= 16 and large(1):
+        return 1, 2, [0]
+    if len(shape) == 2 and large(0):
+        return 0, 1, []
+    if len(shape) == 4 and shape[3] <= 4 and large(1):
+        return 1, 2, [0, 3]
+    return None
+
+
+def _images(space: Any, height: int, width: int, channels: list[int]) -> Observations:
+    """Images as [height, width, channels]; `channels` are axes, one after the other."""
+    shape = (space.shape[height], space.shape[width], math.prod(space.shape[i] for i in channels))
+    moved = (0, *(1 + axis for axis in (height, width, *channels)))
+
+    def flatten(x: Any, n: int) -> ndarray:
+        return np.asarray(x).transpose(moved).reshape(n, *shape)
+
+    return Observations(shape, True, flatten, space)
 
 
 def _flattening(space: Any, what: str) -> tuple[int, Callable[[Any, int], ndarray]]:
@@ -187,8 +237,9 @@ def _flattening(space: Any, what: str) -> tuple[int, Callable[[Any, int], ndarra
         one = np.eye(int(space.n), dtype=np.float32)
         first = int(space.start)
         return int(space.n), lambda x, n: one[np.asarray(x).reshape(n) - first]
-    if kind == "MultiDiscrete" and len(space.shape) == 1:
-        return _choices([int(k) for k in space.nvec], np.asarray(getattr(space, "start", 0)))
+    if kind == "MultiDiscrete":
+        first = np.broadcast_to(getattr(space, "start", 0), space.shape)
+        return _choices([int(k) for k in space.nvec.ravel()], first.ravel())
     if kind in ("Dict", "Tuple"):
         keys = list(space.spaces) if kind == "Dict" else list(range(len(space.spaces)))
         parts = [(key, *_flattening(space.spaces[key], what)) for key in keys]
