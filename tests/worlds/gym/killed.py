@@ -2,9 +2,9 @@
 
     python killed.py FOLDER [STRIDE]
 
-At every `STRIDE`th of them: all 152 take a minute. It is a script of its own, because it forks, which a process with threads should not. Prints how many
-places there were; fails where a kill lost more than one iteration, or where the resumed run does
-not end with the same weights.
+At every `STRIDE`th of them: all 152 take a minute. It is a script of its own, because it forks,
+which a process with threads should not. Prints how many places there were; fails where a kill lost
+more than one iteration, or where the resumed run does not end with the same weights.
 """
 
 from __future__ import annotations

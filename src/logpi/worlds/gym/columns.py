@@ -75,7 +75,7 @@ class ChoiceColumns:
         self._single = head.single
         self._numbers = [np.arange(s)[:, None] for s in head.sizes]
         self._first = head.first.cpu().numpy()
-        self._two = list(head.sizes) == [2]
+        self._two = head.single and list(head.sizes) == [2]
 
     def log_prob(
         self, out: ndarray, action: ndarray, mask: ndarray | None, *, entropy: bool
