@@ -13,27 +13,30 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from logpi.worlds.mdp.learning import inverse, learn
-from logpi.worlds.mdp.learning.features import coordinates, fourier, polynomial
-from logpi.worlds.mdp.learning.stochastic_approximation import importance_sampled, robbins_monro
-from logpi.worlds.mdp.planning.evaluate import evaluate
-from logpi.worlds.mdp.planning.policies import uniform
-from logpi.worlds.mdp.planning.value_iteration import value_iteration
-from logpi.worlds.mdp.zoo import book_grid
+from logpi.mdp import (
+    evaluate,
+    features,
+    importance_sampled,
+    learn,
+    robbins_monro,
+    solve,
+    uniform,
+    zoo,
+)
 
 
 def root(axes: Axes) -> None:
-    """Draw Figure 6.3: the root of w³ − 5 from noisy values. With α = 1/k it would fly off."""
+    """Draw Figure 6.3: the root of w³ − 5 from noisy values, sought between −3 and 3."""
     for seed in range(3):
-        axes.plot(robbins_monro(lambda w: w**3 - 5, steps=100, alpha=inverse(0.2), seed=seed))
+        axes.plot(robbins_monro(lambda w: w**3 - 5, steps=50, within=(-3, 3), seed=seed))
     axes.axhline(5 ** (1 / 3), color="k", linestyle="--", label="5^⅓")
-    axes.set(title="Robbins–Monro, α = 0.2/k (6.3)", xlabel="k", ylabel="w")
+    axes.set(title="Robbins–Monro, α = 1/k (6.3)", xlabel="k", ylabel="w")
     axes.legend()
 
 
 def episodes(axes: Axes, curve: str, runs: int) -> None:
     """Draw Figures 7.2 and 7.3: episodes on the way to the target get cheaper and shorter."""
-    m = book_grid(
+    m = zoo.book_grid(
         r_target=0, r_forbidden=-10, r_boundary=-10, r_other=-1, terminal=True, start=(0, 0),
         discount=1.0,
     )  # fmt: skip
@@ -46,8 +49,8 @@ def episodes(axes: Axes, curve: str, runs: int) -> None:
 
 def behaviours(axes: Axes) -> None:
     """Draw Figures 7.4 and 7.5: Q-learning from 100 000 steps of policies that explore less."""
-    m = book_grid()
-    truth = value_iteration(m, tolerance=1e-9).value
+    m = zoo.book_grid()
+    truth = solve(m, tolerance=1e-9).value
     common = {"alpha": 0.1, "steps": 100_000, "truth": truth, "runs": 5}
     learn(m, "q_learning", behaviour="uniform", **common).plot(axes, label="uniform")
     for epsilon in (0.5, 0.1):
@@ -57,13 +60,14 @@ def behaviours(axes: Axes) -> None:
 
 def linear(axes: Axes, kind: str, runs: int) -> None:
     """Draw Figures 8.7 and 8.8: the error of linear TD(0) for the uniform policy."""
-    m = book_grid()
-    truth, at = evaluate(m, uniform(m)), coordinates(m)
+    m = zoo.book_grid()
+    truth, at = evaluate(m, uniform(m)), features.coordinates(m)
     common = {"policy": "uniform", "episodes": 500, "max_steps": 500, "truth": truth}
     common |= {"runs": runs, "record_every": 2}
     learn(m, "td", alpha=0.005, **common).plot(axes, label="table")
     for k in (1, 2, 3):
-        x = polynomial(2 * at - 1, k) if kind == "polynomial" else fourier(at, k)
+        cosines = features.fourier(at, k)
+        x = features.polynomial(2 * at - 1, k) if kind == "polynomial" else cosines
         r = learn(m, "td", features=x, alpha=0.0005, **common)
         r.plot(axes, label=f"{x.shape[1]} features")
     figure = "8.7" if kind == "polynomial" else "8.8"

@@ -15,9 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from logpi.worlds.mdp.learning import Learned, learn
-from logpi.worlds.mdp.model import FiniteMDP
-from logpi.worlds.mdp.zoo import cliff, maximisation_bias
+from logpi.mdp import FiniteMDP, Learned, learn, zoo
 
 METHODS = ("sarsa", "expected_sarsa", "q_learning")
 
@@ -56,7 +54,7 @@ def paths(axes: Axes, m: FiniteMDP, learned: dict[str, Learned]) -> None:
 def going_left(axes: Axes, runs: int) -> None:
     """Draw Figure 6.5: how often the action is taken that is worse, but sometimes looks better."""
     for method in ("q_learning", "double_q_learning"):
-        r = learn(maximisation_bias(), method, alpha=0.1, epsilon=0.1, episodes=300, runs=runs)
+        r = learn(zoo.maximisation_bias(), method, alpha=0.1, epsilon=0.1, episodes=300, runs=runs)
         axes.plot((r.lengths == 2).mean(0), label=method)
     axes.axhline(0.05, color="k", linestyle="--", label="the best that ε = 0.1 can do")
     axes.set(title="maximisation bias (Figure 6.5)", xlabel="episodes", ylabel="share going left")
@@ -70,7 +68,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="few runs, and nothing is kept")
     options = parser.parse_args()
     runs = 5 if options.smoke else 100
-    m = cliff()
+    m = zoo.cliff()
     learned = {
         method: learn(m, method, alpha=0.5, epsilon=0.1, episodes=500, runs=runs)
         for method in METHODS

@@ -15,8 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from logpi.worlds.mdp.learning import learn
-from logpi.worlds.mdp.zoo import random_walk
+from logpi.mdp import learn, zoo
 
 TRUTH = np.r_[0, np.arange(1, 6) / 6, 0]  # A to E; the ends are worth 0
 TRUTH_19 = np.r_[0, np.arange(-9, 10) / 10, 0]
@@ -31,7 +30,7 @@ def estimates(axes: Axes) -> None:
     axes.plot(list(STATES), TRUTH[1:-1], "k--", label="true values")
     axes.plot(list(STATES), [0.5] * 5, label="0 episodes")
     for episodes in (1, 10, 100):
-        r = learn(random_walk(), "td", episodes=episodes, alpha=0.1, initial_value=0.5, seed=1)
+        r = learn(zoo.random_walk(), "td", episodes=episodes, alpha=0.1, initial_value=0.5, seed=1)
         axes.plot(list(STATES), r.value[1:-1], marker=".", label=f"{episodes} episodes")
     axes.set(title="TD(0), α = 0.1 (Example 6.2)", ylabel="estimated value")
     axes.legend()
@@ -43,7 +42,7 @@ def errors(axes: Axes, runs: int) -> None:
     for method, sizes in (("td", (0.05, 0.1, 0.15)), ("mc_prediction", (0.01, 0.02, 0.03, 0.04))):
         visit = {} if method == "td" else {"first_visit": False}
         for alpha in sizes:
-            r = learn(random_walk(), method, alpha=alpha, initial_value=0.5, **visit, **common)
+            r = learn(zoo.random_walk(), method, alpha=alpha, initial_value=0.5, **visit, **common)
             name, style = ("TD", "-") if method == "td" else ("MC", "--")
             mean = np.mean(r.errors, axis=0) if r.errors is not None else []
             axes.plot(r.recorded, mean, style, label=f"{name} α = {alpha}")
@@ -55,7 +54,7 @@ def batches(axes: Axes, runs: int) -> None:
     """Draw Figure 6.2: after each episode, both are shown all of them until they settle."""
     for method, label in (("batch_td", "batch TD"), ("batch_mc", "batch Monte Carlo")):
         r = learn(
-            random_walk(), method, episodes=100, runs=runs, truth=TRUTH, initial_value=0.5,
+            zoo.random_walk(), method, episodes=100, runs=runs, truth=TRUTH, initial_value=0.5,
             record_every=2,
         )  # fmt: skip
         r.plot(axes, label=label)
@@ -64,7 +63,7 @@ def batches(axes: Axes, runs: int) -> None:
 
 def looking_ahead(axes: Axes, runs: int) -> None:
     """Draw Figures 7.2 and 12.6: the error of the first ten episodes on 19 states, by step size."""
-    m = random_walk(19, left_reward=-1)
+    m = zoo.random_walk(19, left_reward=-1)
     common = {"episodes": 10, "runs": runs, "truth": TRUTH_19, "record_every": 1}
     sizes = np.linspace(0.05, 1.0, 20)
 

@@ -12,7 +12,7 @@ from tests.test_cli import call
 
 import logpi
 from logpi import mdp
-from logpi.cli.models import model_of, options_of, picture_path
+from logpi.cli.models import model_of, options_of, picture_path, world_of
 from logpi.cli.rewards import python_function
 
 
@@ -63,6 +63,51 @@ def test_solve_reads_files(capsys, tmp_path):
     assert "s0" in printed(capsys, "solve", "forest.npz") or told["bound"] <= 1e-6
 
 
+@pytest.mark.parametrize("name", ["cliff.bin", "cliff.drn"])
+def test_solve_reads_the_formats_of_others(capsys, tmp_path, name):
+    mdp.save(mdp.zoo.make("cliff"), tmp_path / name)
+    told = json.loads(printed(capsys, "solve", name, "--discount", "0.9", "--json"))
+    best = mdp.solve(mdp.zoo.make("cliff", discount=0.9)).value
+    assert np.allclose(told["value"], best, atol=1e-5)
+    if name.endswith("drn"):
+        words = ["solve", name, "target=target", "--discount", "0.9", "--json"]
+        assert json.loads(printed(capsys, *words))["value"] == told["value"]
+        assert "no `targte`" in refused(capsys, "solve", name, "targte=a", "--discount", "0.9")
+
+
+@pytest.mark.parametrize("junk", [b"", b"PK\x03\x04", b"hello\n" * 99])
+@pytest.mark.parametrize("ending", ["npz", "bin", "drn"])
+def test_a_file_that_is_none_is_named(capsys, tmp_path, junk, ending):
+    (tmp_path / f"m.{ending}").write_bytes(junk)
+    discount = [] if ending == "npz" else ["--discount", "0.9"]
+    assert f"m.{ending}" in refused(capsys, "solve", f"m.{ending}", *discount)
+
+
+def test_solve_takes_a_gymnasium_environment_with_a_table(capsys):
+    words = ["solve", "FrozenLake-v1", "is_slippery=false", "--discount", "0.9"]
+    assert "→" in printed(capsys, *words)
+    assert json.loads(printed(capsys, *words, "--json"))["start_value"] == pytest.approx(0.9**5)
+
+
+def test_options_of_a_planning_method(capsys):
+    words = ["solve", "two_state", "--method", "soft_policy_iteration", "--set", "beta=0.5"]
+    told = json.loads(printed(capsys, *words, "--json"))
+    found = mdp.solve(mdp.zoo.make("two_state"), "soft_policy_iteration", beta=0.5)
+    assert np.allclose(told["policy"], found.policy)
+    shown = printed(capsys, "solve", "taxicab", "--method", "average_reward")
+    assert "gain a step 13.3445" in shown
+
+
+def test_grids_fit_an_ordinary_terminal_and_others_are_drawn_as_curves(capsys, tmp_path):
+    assert printed(capsys, "solve", "cliff").count("→") > 10
+    printed(capsys, "solve", "gambler", "--plot")
+    printed(capsys, "solve", "two_state", "--method", "policy_iteration", "--plot", "two.png")
+    words = ["solve", "forest", "--method", "soft_policy_iteration", "--set", "beta=1"]
+    printed(capsys, *words, "--plot", "soft.png")
+    for name in ("gambler", "two", "soft"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_solve_films_its_iterations(capsys, tmp_path):
     words = ["book_grid", "rows=2", "cols=2", "--method", "value_iteration"]
     printed(capsys, "solve", *words, "--tolerance", "0.1", "--animate", "out.gif")
@@ -78,6 +123,22 @@ def test_solve_films_its_iterations(capsys, tmp_path):
         (["solve", "none.npz"], "none.npz"),
         (["solve", "cliff", "--method", "value_iteraton"], "value_iteration"),
         (["solve", "forest", "--animate", "a.gif"], "is no grid"),
+        (["solve", "book_grid", "--animate", "a.avi"], "must end in .gif or .mp4"),
+        (["solve", "book_grid", "--plot", "nowhere/a.png"], "no picture can be written"),
+        (["solve", "book_grid", "--method", "soft_policy_iteration"], "needs its option `beta`"),
+        (["solve", "book_grid", "--set", "bet=1"], "`auto` has no option `bet`"),
+        (["solve", "book_grid", "--tolerance", "1e-20"], "below what float64 can certify"),
+        (["solve", "book_grid", "--discount", "1"], "must be able to reach a terminal one"),
+        (["solve", "none.bin"], "holds no discount: say `--discount 0.99`"),
+        (["solve", "none.drn", "--discount", "0.9"], "No such file"),
+        (["solve", "FrozenLake-v1"], "has no discount: say `--discount 0.99`"),
+        (["solve", "FrozenLak-v1", "--discount", "0.9"], "Gymnasium cannot make 'FrozenLak-v1'"),
+        (["solve", "FrozenLake-v1", "rows=3", "--discount", "0.9"], "unexpected keyword"),
+        (["solve", "CartPole-v1", "--discount", "0.9"], "shows no transition table"),
+        (["learn", "CartPole-v1", "--discount", "0.9"], "must be Discrete"),
+        (["learn", "FrozenLake-v1"], "has no discount"),
+        (["learn", "book_grid"], "`max_steps="),
+        (["learn", "cliff", "--episodes", "5", "--steps", "5"], "two lengths"),
         (["solve", "book_grid", "--discount", "1.5"], "discount"),
         (["mdp", "show"], "which one?"),
         (["audit", "grppo"], "Did you mean `grpo`"),
@@ -107,6 +168,22 @@ def test_learn_prints_a_policy_and_draws_its_curve(capsys, tmp_path):
     told = json.loads(printed(capsys, *words[:-1], "--json", "--set", "alpha=0.5"))
     assert len(told["q"]) == 48
     assert "sarsa" in printed(capsys, "learn", "--list")
+
+
+def test_learn_in_steps_with_limits_and_in_environments(capsys):
+    words = ["learn", "book_grid", "--steps", "2000", "--set", "behaviour=uniform", "--json"]
+    told = json.loads(printed(capsys, *words))
+    assert (told["steps"], told["returns"]) == (2000, [])
+    assert "steps" in printed(capsys, *words[:-1])
+    words = ["learn", "book_grid", "--max-steps", "9", "--episodes", "7", "--json"]
+    assert json.loads(printed(capsys, *words))["steps"] == 63
+    words = ["learn", "book_grid", "--method", "mc_basic", "--max-steps", "30"]
+    shown = printed(capsys, *words, "--set", "iterations=9")
+    assert "mc_basic on book_grid: 33,750 steps" in shown  # 9 rounds of 125 pairs, 30 steps each
+    words = ["learn", "Blackjack-v1", "--method", "mc_control", "--discount", "1"]
+    told = json.loads(printed(capsys, *words, "--episodes", "50", "--json"))
+    assert (len(told["value"]), len(told["returns"])) == (704, 50)
+    assert "mean return" in printed(capsys, *words, "--episodes", "50")
 
 
 def test_audit_prints_its_table(capsys, tmp_path):
@@ -141,6 +218,8 @@ def test_words_and_pictures_of_a_command(tmp_path):
     m = model_of(given)
     assert (m.states, m.discount) == (9, 0.5)
     assert picture_path(given, m) == Path("book_grid.png")
+    world, m = world_of(Namespace(model="FrozenLake-v1", words=["is_slippery=false"], discount=1))
+    assert (world.spec.kwargs["is_slippery"], m.states, m.actions) == (False, 16, 4)
     assert picture_path(Namespace(plot=None), m) is None
     assert options_of(["forbidden=[[1, 1]]", "slip=0.1"]) == {"forbidden": [[1, 1]], "slip": 0.1}
     (tmp_path / "r.py").write_text("def score(prompt, completion):\n    return 1.0\n")

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from logpi.core.errors import ConfigError
-from logpi.views.grid import animate, arrows, cells, picture
-from logpi.views.values import table_of_values
+from logpi.views.grid import animate, arrows, cells, check_film, picture
+from logpi.views.values import curve_of_values, grid_that_fits, table_of_values
 
 GRID = SimpleNamespace(
     rows=2,
@@ -95,3 +95,40 @@ def test_states_that_lie_on_no_grid_are_listed():
     many = table_of_values(np.zeros(50), np.zeros((50, 1)), np.zeros(50, dtype=int),
                            states=[str(s) for s in range(50)], actions=["a"])  # fmt: skip
     assert "40 of 50 states" in text(many)
+
+
+def test_a_grid_is_drawn_with_as_many_blanks_as_fit():
+    with open("/dev/null", "w") as file:
+        wide, narrow, tight = (Console(width=w, file=file) for w in (40, 12, 8))
+        assert grid_that_fits(wide, VALUE, POLICY, GRID, is_grid=False) is None
+        widths = [
+            wide.measure(table).maximum if table else None
+            for table in (
+                grid_that_fits(to, VALUE, POLICY, GRID, is_grid=True)
+                for to in (wide, narrow, tight)
+            )
+        ]
+    assert widths == [11, 11, 7]
+
+
+def test_actions_that_are_no_moves_are_named_where_they_fit():
+    cars = SimpleNamespace(**{**vars(GRID), "actions": ("-1", "0", "+1"), "moves": ()})
+    assert arrows(np.array([0, 2, 1, -1]), cars) == ["-1", "+1", "0", ""]
+    words = SimpleNamespace(**{**vars(GRID), "actions": ("reject", "accept"), "moves": ()})
+    assert arrows(np.array([0, 1]), words) == ["r", "a"]
+
+
+@pytest.mark.parametrize("policy", [np.array([1, 0, -1]), np.full((3, 2), 0.5)])
+def test_values_of_no_grid_are_a_curve(tmp_path, policy):
+    told = {"actions": ["wait", "cut"], "title": "forest"}
+    path = curve_of_values(np.arange(3.0), policy, tmp_path / "a.png", **told)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ConfigError, match="no picture can be written"):
+        curve_of_values(np.arange(3.0), policy, tmp_path / "none" / "a.png", **told)
+
+
+def test_a_film_is_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    check_film("a.gif")
+    with pytest.raises(ConfigError, match="needs ffmpeg"):
+        check_film("a.mp4")

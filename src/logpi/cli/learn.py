@@ -9,12 +9,11 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from logpi.cli.models import model_of, options_of, picture_path
+from logpi.cli.models import options_of, picture_path, world_of
 from logpi.mdp import METHODS, FiniteMDP, Learned, action_name, learn, state_name
-from logpi.views.grid import cells
 from logpi.views.show import console
-from logpi.views.text import number
-from logpi.views.values import table_of_values
+from logpi.views.text import counted, number
+from logpi.views.values import grid_that_fits, table_of_values
 
 __all__ = ["run"]
 
@@ -24,11 +23,14 @@ def run(given: Namespace) -> int:
     if given.list:
         _list()
         return 0
-    m = model_of(given)
+    world, m = world_of(given)
     found = learn(
-        m,
+        world,
         given.method,
         episodes=given.episodes,
+        steps=given.steps,
+        max_steps=given.max_steps,
+        discount=given.discount,
         runs=given.runs,
         seed=given.seed,
         **options_of(given.set),
@@ -57,8 +59,9 @@ def _list() -> None:
 
 def _print(m: FiniteMDP, found: Learned) -> None:
     to = console()
-    if m.layout.is_grid and max(m.layout.rows, m.layout.columns) * 9 < to.width:
-        to.print(cells(found.value, found.policy, m.layout))
+    grid = grid_that_fits(to, found.value, found.policy, m.layout, is_grid=m.layout.is_grid)
+    if grid is not None:
+        to.print(grid)
     else:
         q = found.q if found.q is not None else np.full(m.reward.shape, -np.inf)
         to.print(
@@ -73,9 +76,15 @@ def _print(m: FiniteMDP, found: Learned) -> None:
     tail = found.returns[:, -max(1, found.returns.shape[1] // 10) :]
     to.print(Text.assemble(
         (found.method, "bold"),
-        f" on {m.name}: {found.steps} steps in {found.seconds:.2g} CPU s; ",
-        f"mean return of the last episodes {number(float(np.nanmean(tail)), 4)}",
+        f" on {m.name}: {counted(found.steps, 'step')} in {found.seconds:.2g} CPU s",
+        _returns(tail),
     ))  # fmt: skip
+
+
+def _returns(tail: np.ndarray) -> str:
+    if not np.isfinite(tail).any():
+        return ""
+    return f"; mean return of the last episodes {number(float(np.nanmean(tail)), 4)}"
 
 
 def _json(m: FiniteMDP, found: Learned) -> dict[str, object]:
@@ -89,9 +98,16 @@ def _json(m: FiniteMDP, found: Learned) -> dict[str, object]:
         "value": found.value.tolist(),
         "q": None if q is None else _q(q),
         "policy": found.policy.tolist(),
-        "returns": np.nanmean(found.returns, axis=0).tolist(),
+        "returns": _means(found.returns),
     }
 
 
 def _q(q: np.ndarray) -> list[list[float | None]]:
     return [[float(x) if np.isfinite(x) else None for x in row] for row in q]
+
+
+def _means(returns: np.ndarray) -> list[float | None]:
+    """The mean over the runs that finished the episode; None where none did."""
+    kept = np.isfinite(returns)
+    total, count = np.where(kept, returns, 0.0).sum(0), kept.sum(0)
+    return [float(x / n) if n else None for x, n in zip(total, count, strict=True)]

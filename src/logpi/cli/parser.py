@@ -200,6 +200,7 @@ def _recipes(p: argparse.ArgumentParser) -> None:
 def _solve(p: argparse.ArgumentParser) -> None:
     _model(p)
     p.add_argument("--method", default="auto", help="default: auto, which says what it chose")
+    _set(p, "an option of the method, such as beta=0.1 of soft_policy_iteration")
     p.add_argument(
         "--tolerance", type=float, default=1e-6, metavar="E", help="largest error of any value"
     )
@@ -213,24 +214,22 @@ def _solve(p: argparse.ArgumentParser) -> None:
         "solve book_grid --discount 0.9 --plot",
         "solve book_grid r_forbidden=-10 --method value_iteration --animate values.gif",
         "solve FILE.npz --method auto --json",
+        "solve FrozenLake-v1 is_slippery=false --discount 0.99",
+        "solve book_grid --method soft_policy_iteration --set beta=0.1",
     )
 
 
 def _learn(p: argparse.ArgumentParser) -> None:
     _model(p)
     p.add_argument("--method", default="q_learning", help="`logpi learn --list` shows them")
-    p.add_argument("--episodes", type=_count, default=500, metavar="N", help="default: 500")
+    p.add_argument("--episodes", type=_count, metavar="N", help="default: 500")
+    p.add_argument("--steps", type=_count, metavar="N", help="steps in all, instead of episodes")
+    p.add_argument("--max-steps", type=_count, metavar="T", help="steps that end an episode")
     p.add_argument(
         "--runs", type=_count, default=1, metavar="N", help="independent runs to average"
     )
     p.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="OPTION=VALUE",
-        help="an option of the method, such as alpha=0.5, epsilon=0.1, lam=0.9; may be repeated",
-    )
+    _set(p, "an option of the method, such as alpha=0.5, epsilon=0.1, lam=0.9")
     _plot(p, "a picture of the learning curve")
     p.add_argument("--list", action="store_true", help="list the methods with their options")
     p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -238,6 +237,8 @@ def _learn(p: argparse.ArgumentParser) -> None:
         "learn --list",
         "learn cliff --method sarsa --episodes 500 --plot",
         "learn random_walk --method td --set alpha=0.1 --runs 100 --plot walk.png",
+        "learn book_grid --steps 100000 --set behaviour=uniform",
+        "learn Blackjack-v1 --method mc_control --discount 1 --episodes 100000",
     )
 
 
@@ -291,12 +292,22 @@ def _demo(p: argparse.ArgumentParser) -> None:
     p.epilog = _examples("demo", "demo --quick")
 
 
+def _set(p: argparse.ArgumentParser, what: str) -> None:
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help=f"{what}; may be repeated",
+    )
+
+
 def _model(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "model",
         nargs="?",
         metavar="MODEL|FILE",
-        help="an MDP of the zoo (`logpi mdp list`), or a file",
+        help="an MDP of the zoo (`logpi mdp list`), a file, or a Gymnasium environment's name",
     )
     p.add_argument(
         "words", nargs="*", metavar="key=value", help="options of the model: rows=8 slip=0.1"

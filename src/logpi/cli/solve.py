@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from rich.text import Text
 
-from logpi.cli.models import model_of, picture_path
+from logpi.cli.models import model_of, options_of, picture_path
 from logpi.core.errors import ConfigError
 from logpi.mdp import FiniteMDP, Solution, action_name, backup, greedy, solve, state_name
-from logpi.views.grid import animate, cells, picture
+from logpi.views.grid import animate, check_film, picture
 from logpi.views.show import console
-from logpi.views.text import number
-from logpi.views.values import table_of_values
+from logpi.views.text import counted, number
+from logpi.views.values import curve_of_values, grid_that_fits, table_of_values
 
 __all__ = ["run"]
 
@@ -24,9 +24,14 @@ def run(given: Namespace) -> int:
     """Exit code 0, after printing values and policy."""
     m = model_of(given)
     film = given.animate
-    if film and not m.layout.is_grid:
-        raise ConfigError(f"{m.name} is no grid, so there is nothing to animate.")
-    found = solve(m, given.method, given.tolerance, history=bool(film), horizon=given.horizon)
+    if film:
+        check_film(film)
+        if not m.layout.is_grid:
+            raise ConfigError(f"{m.name} is no grid, so there is nothing to animate.")
+    options = options_of(given.set)
+    found = solve(
+        m, given.method, given.tolerance, history=bool(film), horizon=given.horizon, **options
+    )
     if given.json:
         print(json.dumps(_json(m, found)))
     else:
@@ -44,17 +49,18 @@ def _policy_of(m: FiniteMDP, value: np.ndarray) -> np.ndarray:
 
 
 def _picture(m: FiniteMDP, found: Solution, path: Path) -> Path:
-    if not m.layout.is_grid:
-        raise ConfigError(f"{m.name} is no grid, so there is no picture of it. Leave out --plot.")
     title = f"{m.name}, γ = {m.discount:g}"
+    if not m.layout.is_grid:
+        actions = [action_name(m, a) for a in range(m.actions)]
+        return curve_of_values(found.value, found.policy, path, actions=actions, title=title)
     return picture(found.value, found.policy, m.layout, path, title=title)
 
 
 def _print(m: FiniteMDP, found: Solution) -> None:
     to = console()
-    small = m.layout.is_grid and max(m.layout.rows, m.layout.columns) * 9 < to.width
-    if small:
-        to.print(cells(found.value, found.policy, m.layout))
+    grid = grid_that_fits(to, found.value, found.policy, m.layout, is_grid=m.layout.is_grid)
+    if grid is not None:
+        to.print(grid)
     else:
         states = [state_name(m, s) for s in range(min(m.states, 40))]
         actions = [action_name(m, a) for a in range(m.actions)]
@@ -65,9 +71,16 @@ def _print(m: FiniteMDP, found: Solution) -> None:
     to.print(Text.assemble(
         (f"{m.name}", "bold"),
         f"  {m.states} states, γ = {m.discount:g}; value from the start {number(start, 6)}, ",
-        f"every value within {found.bound:.1e}; {found.method}, {found.sweeps} sweeps, ",
+        f"{_certified(found)}; {found.method}; {counted(found.sweeps, 'sweep')}, ",
         f"{found.seconds:.2g} CPU s",
     ))  # fmt: skip
+
+
+def _certified(found: Solution) -> str:
+    if "gain" in found.facts:
+        gain = number(found.facts["gain"], 6)
+        return f"gain a step {gain}, within {found.bound:.1e}; the values are the bias"
+    return f"every value within {found.bound:.1e}"
 
 
 def _json(m: FiniteMDP, found: Solution) -> dict[str, object]:
@@ -82,6 +95,7 @@ def _json(m: FiniteMDP, found: Solution) -> dict[str, object]:
         "sweeps": found.sweeps,
         "seconds": found.seconds,
         "start_value": float(m.start @ found.value),
+        "facts": {k: x if np.isfinite(x) else None for k, x in found.facts.items()},
         "value": found.value.tolist(),
         "q": [
             [float(x) if ok else None for x, ok in zip(row, allowed, strict=True)]

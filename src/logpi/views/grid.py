@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +18,7 @@ from logpi.views.text import number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Grid", "animate", "arrows", "cells", "draw", "picture"]
+__all__ = ["Grid", "animate", "arrows", "cells", "check_film", "draw", "picture"]
 
 _ARROWS = {
     (-1, 0): "↑",
@@ -39,6 +40,8 @@ _MARKS = {
     "goal": "#58b7a8",
     "start": "#9fb8e0",
 }
+_FILLED = {"cliff", "hole", "wall"}  # no state that one stands in: the whole cell, not its edge
+_WORDS = 3  # letters that an action's name may have to stand in a cell
 _LARGEST = 60  # rows or columns that a terminal, and a number in a cell, still have room for
 
 
@@ -81,17 +84,20 @@ def arrows(policy: ndarray, grid: Grid) -> list[str]:
     ['→', '']
     """
     signs = [_ARROWS.get(move, "?") for move in grid.moves]
-    signs = signs or [name[:1] for name in grid.actions] or [str(a) for a in range(10)]
+    short = all(len(name) <= _WORDS for name in grid.actions)
+    signs = signs or [name if short else name[:1] for name in grid.actions]
+    signs = signs or [str(a) for a in range(10)]
     if policy.ndim == 1:
         return [signs[a] if a >= 0 else "" for a in policy]
     best = (policy > 0) & (policy >= policy.max(1, keepdims=True) - 1e-9)
     return ["".join(signs[a] for a in np.flatnonzero(row)) for row in best]
 
 
-def cells(value: ndarray, policy: ndarray, grid: Grid) -> Table:
+def cells(value: ndarray, policy: ndarray, grid: Grid, *, pad: int = 1) -> Table:
     """The grid as a table: value and arrow in each cell, coloured by what kind of cell it is.
 
-    Raises `ConfigError` where it is too large for a terminal.
+    `pad` is the number of blanks on either side of a cell. Raises `ConfigError` where the grid is
+    too large for a terminal.
     """
     if max(grid.rows, grid.columns) > _LARGEST:
         raise ConfigError(
@@ -100,9 +106,9 @@ def cells(value: ndarray, policy: ndarray, grid: Grid) -> Table:
         )
     kind = {s: name for name, states in grid.marks.items() for s in states}
     signs = arrows(policy, grid)
-    table = Table(show_header=False, show_lines=True, padding=(0, 1))
+    table = Table(show_header=False, show_lines=True, padding=(0, pad))
     for _ in range(grid.columns):
-        table.add_column(justify="center")
+        table.add_column(justify="center", no_wrap=True)
     for row in range(grid.rows):
         line: list[Text] = []
         for s in range(row * grid.columns, (row + 1) * grid.columns):
@@ -113,12 +119,18 @@ def cells(value: ndarray, policy: ndarray, grid: Grid) -> Table:
 
 
 def picture(value: ndarray, policy: ndarray, grid: Grid, path: str | Path, *, title: str) -> Path:
-    """The path, where a picture of values (colour, number) and policy (arrows) now is."""
+    """The path, where a picture of values (colour, number) and policy (arrows) now is.
+
+    Raises `ConfigError` where the file cannot be written.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415 - only what draws pays for it
 
     figure = Figure(figsize=_size(grid), layout="constrained")
     draw(figure.subplots(), value, policy, grid, title=title)
-    figure.savefig(path, dpi=144)
+    try:
+        figure.savefig(path, dpi=144)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no picture can be written to {path}: {error}.") from error
     return Path(path)
 
 
@@ -144,7 +156,7 @@ def draw(
     if small:
         for s, v in enumerate(cut.ravel()):
             row, column = divmod(s, grid.columns)
-            axes.text(column, row - 0.3, number(float(v)), ha="center", va="center", fontsize=7)
+            axes.text(column, row - 0.34, number(float(v)), ha="center", va="center", fontsize=7)
 
 
 def animate(
@@ -158,7 +170,10 @@ def animate(
     from matplotlib import animation  # noqa: PLC0415 - only what draws pays for it
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    writer = _writer(Path(path), animation)
+    check_film(path)
+    writer = animation.PillowWriter(fps=2)
+    if Path(path).suffix == ".mp4":
+        writer = animation.FFMpegWriter(fps=2)
     if not frames:
         raise ConfigError("there are no iterations to animate: the method kept no history.")
     figure = Figure(figsize=_size(grid), layout="constrained")
@@ -177,16 +192,18 @@ def animate(
     return Path(path)
 
 
-def _writer(path: Path, animation: Any) -> Any:
-    if path.suffix == ".gif":
-        return animation.PillowWriter(fps=2.5)
-    if path.suffix != ".mp4":
+def check_film(path: str | Path) -> None:
+    """Nothing; raises `ConfigError` unless a film can be written there: .gif, or .mp4 with ffmpeg.
+
+    >>> check_film("values.gif")
+    """
+    path = Path(path)
+    if path.suffix not in (".gif", ".mp4"):
         raise ConfigError(f"`{path}` must end in .gif or .mp4: these are the films we can write.")
-    if not animation.FFMpegWriter.isAvailable():
+    if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
         raise ConfigError(
             f"`{path}` needs ffmpeg, which is not installed. Name a .gif, which needs nothing."
         )
-    return animation.FFMpegWriter(fps=2.5)
 
 
 def _size(grid: Grid) -> tuple[float, float]:
@@ -201,22 +218,26 @@ def _draw_marks(axes: Axes, grid: Grid) -> None:
         colour = _MARKS.get(name)
         for s in states if colour else ():
             row, column = divmod(s, grid.columns)
-            axes.add_patch(
-                Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=0.55, zorder=1)
-            )
+            if name in _FILLED:
+                patch = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour)
+            else:  # an edge: the colour of the cell is its value's
+                patch = Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, linewidth=2.5)
+                patch.set(facecolor="none", edgecolor=colour)
+            axes.add_patch(patch)
 
 
 def _draw_policy(axes: Axes, policy: ndarray, grid: Grid, *, small: bool) -> None:
     if not grid.moves:
+        _write_policy(axes, policy, grid)
         return
     table = policy
     if policy.ndim == 1:
         table = np.where(policy[:, None] >= 0, np.eye(len(grid.moves))[policy], 0.0)
-    size = 0.32 if small else 0.4
+    size = 0.28 if small else 0.4
     for a, (down, right) in enumerate(grid.moves):
         s = np.flatnonzero(table[: grid.rows * grid.columns, a] > 0.01)
         row, column, p = s // grid.columns, s % grid.columns, table[s, a]
-        low = row + (0.12 if small else 0.0)
+        low = row + (0.15 if small else 0.0)
         if (down, right) == (0, 0):
             axes.scatter(column, low, s=60 * p * size, facecolors="none", edgecolors="#20242a")
         else:
@@ -224,3 +245,13 @@ def _draw_policy(axes: Axes, policy: ndarray, grid: Grid, *, small: bool) -> Non
                 column, low, right * p * size, -down * p * size, angles="uv", scale=1,
                 scale_units="x", width=0.006, color="#20242a", zorder=3,
             )  # fmt: skip
+
+
+def _write_policy(axes: Axes, policy: ndarray, grid: Grid) -> None:
+    """The names of actions that are no moves, where there is room for them."""
+    large = max(grid.rows, grid.columns) > _LARGEST
+    if large or any(len(name) > _WORDS for name in grid.actions):
+        return
+    for s, sign in enumerate(arrows(policy, grid)[: grid.rows * grid.columns]):
+        row, column = divmod(s, grid.columns)
+        axes.text(column, row + 0.15, sign, ha="center", va="center", fontsize=7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 
-__all__ = ["number", "signed", "spaced", "visible"]
+__all__ = ["counted", "number", "signed", "spaced", "visible"]
 
 _NAMED = {"\n": "↵", "\t": "⇥", "\x7f": "␡"}
 _JOINERS = {"\u200c", "\u200d"}  # part of how Persian, Hindi and emoji are written
@@ -80,3 +80,12 @@ def signed(value: float | None, digits: int = 3) -> str:
     """
     shown = number(value, digits)
     return shown if value is None or not value > 0 else f"+{shown}"
+
+
+def counted(count: int, thing: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "sweep"), counted(12000, "step")
+    ('1 sweep', '12,000 steps')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -1,17 +1,67 @@
-"""Values of an MDP that is no grid: a table of its states, the likeliest starts first."""
+"""Values of an MDP in the terminal, as a grid or a table, and a picture of what is no grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from logpi.core.errors import ConfigError
+from logpi.views.grid import Grid, cells
 from logpi.views.text import number, visible
 
-__all__ = ["table_of_values"]
+__all__ = ["curve_of_values", "grid_that_fits", "table_of_values"]
+
+_MARKED = 120  # states up to which each has a mark of its own
+
+
+def grid_that_fits(
+    to: Console, value: ndarray, policy: ndarray, grid: Grid, *, is_grid: bool
+) -> Table | None:
+    """The states as the cells of a grid; None where they are none, or too wide for the terminal."""
+    if not is_grid or 2 * grid.columns > to.width or grid.rows > to.width:
+        return None
+    unlimited = to.options.update(width=1 << 20)
+    for pad in (1, 0):
+        table = cells(value, policy, grid, pad=pad)
+        if to.measure(table, options=unlimited).maximum <= to.width:
+            return table
+    return None
+
+
+def curve_of_values(
+    value: ndarray, policy: ndarray, path: str | Path, *, actions: Sequence[str], title: str
+) -> Path:
+    """The path, where a picture now is: the value of each state, and below it what is done there.
+
+    `policy` is [S] actions, −1 where none is taken, or [S, A] probabilities, drawn as shades.
+    Raises `ConfigError` where the file cannot be written.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only what draws pays for it
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    state = np.arange(len(value))
+    upper.plot(state, value, ".-" if len(value) <= _MARKED else "-", linewidth=1)
+    upper.set(title=title, ylabel="value")
+    if policy.ndim == 1:
+        taken = np.where(policy >= 0, policy.astype(float), np.nan)
+        lower.plot(state, taken, "." if len(value) <= _MARKED else ",")
+    else:
+        lower.imshow(policy.T, aspect="auto", origin="lower", cmap="Blues", vmin=0, vmax=1)
+    if len(actions) <= 12:
+        lower.set_yticks(range(len(actions)), [visible(name) for name in actions])
+    lower.set(xlabel="state", ylabel="action")
+    try:
+        figure.savefig(path, dpi=144)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no picture can be written to {path}: {error}.") from error
+    return Path(path)
 
 
 def table_of_values(

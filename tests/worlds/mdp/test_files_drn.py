@@ -15,6 +15,7 @@ from logpi.worlds.mdp.build import from_dense
 from logpi.worlds.mdp.files.drn import load_drn, save_drn
 from logpi.worlds.mdp.files.drn_text import read_text
 from logpi.worlds.mdp.model import Layout
+from logpi.worlds.mdp.planning import solve
 
 # As Storm exports a model with two reward models, labels, comments and choice labels
 BY_HAND = """\
@@ -51,6 +52,43 @@ state 2 [0, 0] deadlock
 state 3 [0, 0] target goal
 \taction safe [1, 0]
 \t\t0 : 1
+"""
+
+# Exported by stormpy 2.0 from a model in PRISM's language; in state 0, thirds have ten digits
+EXPORTED = """\
+// Exported by storm
+// Original model type: MDP
+@type: MDP
+@value_type: double
+@parameters
+
+@reward_models
+time\x20
+@nr_states
+5
+@nr_choices
+6
+@model
+state 0 [1] init
+\taction 0 [0.5]
+\t\t1 : 0.5
+\t\t2 : 0.5
+\taction 1 [0]
+\t\t1 : 0.6666666667
+\t\t3 : 0.3333333333
+state 1 [1]
+\taction 0 [0]
+\t\t0 : 0.9
+\t\t4 : 0.1
+state 2 [1]
+\taction 0 [0]
+\t\t4 : 1
+state 3 [0]
+\taction 0 [0]
+\t\t3 : 1
+state 4 [0] done
+\taction 0 [0]
+\t\t4 : 1
 """
 
 SMALL = "@type: MDP\n@reward_models\n{models}\n@nr_states\n{states}\n@model\n{body}"
@@ -306,3 +344,13 @@ def test_read_text_reads_plain_and_odd_numbers_alike():
     odd = read_text(BytesIO(small(body.format("1/2", "2/2"), 1, "r").encode()), None)
     assert_array_equal(plain.probabilities, odd.probabilities)
     assert plain.row_rewards == odd.row_rewards == [0.5]
+
+
+def test_an_export_of_storm_has_the_values_that_storm_finds(tmp_path):
+    path = tmp_path / "m.drn"
+    path.write_text(EXPORTED)
+    m = load_drn(path, discount=1.0, target="done")
+    # R{"time"}max=? and R{"time"}min=? [F done | s=3], to Storm's precision of 1e-6
+    assert_allclose(solve(m).value[0], 4.545454736, rtol=2e-6)
+    assert_allclose(-solve(m.having(reward=-m.reward)).value[0], 4.166667585, rtol=2e-6)
+    assert m.terminal.tolist() == [False, False, False, True, True]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from logpi.worlds.mdp import zoo
+from logpi.worlds.mdp.epsilon_soft import epsilon_soft
 from logpi.worlds.mdp.planning.bellman import backup, greedy
 from logpi.worlds.mdp.planning.evaluate import (
     action_values,
@@ -19,7 +20,7 @@ from logpi.worlds.mdp.planning.evaluate import (
     visitation,
 )
 from logpi.worlds.mdp.planning.finite_horizon import finite_horizon
-from logpi.worlds.mdp.planning.policies import deterministic, epsilon_greedy, uniform
+from logpi.worlds.mdp.planning.policies import deterministic, uniform
 from logpi.worlds.mdp.planning.policy_iteration import policy_iteration
 from logpi.worlds.mdp.planning.value_iteration import value_iteration
 
@@ -41,15 +42,8 @@ def soft_greedy(m, actions, epsilon):
 
 
 def best_soft(m, epsilon):
-    """The value of the best policy among the ε-greedy ones, by policy iteration within them."""
-    policy = uniform(m)
-    for _ in range(200):
-        q = action_values(m, policy)
-        better = epsilon_greedy(m, q, epsilon)
-        if abs(evaluate(m, better) - evaluate(m, policy)).max() < 1e-12:
-            return evaluate(m, better)
-        policy = better
-    raise AssertionError("the policies did not settle")
+    """The value of the best policy among the ε-greedy ones."""
+    return solved(epsilon_soft(m, epsilon))
 
 
 def harsh(**options):

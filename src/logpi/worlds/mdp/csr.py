@@ -142,7 +142,7 @@ def _finish(
     return FiniteMDP(
         transitions=t,
         reward=reward,
-        discount=float(discount),
+        discount=_number(discount, facts.get("name", "mdp")),
         start=_start(facts.get("start"), allowed, t.dtype),
         allowed=allowed,
         outcome_reward=outcome,
@@ -150,6 +150,12 @@ def _finish(
         layout=facts.get("layout") or Layout(),
         name=facts.get("name", "mdp"),
     )
+
+
+def _number(discount: object, name: str) -> float:
+    if isinstance(discount, bool) or not isinstance(discount, int | float | np.number):
+        raise ModelError(f"{name}: discount is {discount!r} but must be a number in [0, 1].")
+    return float(discount)
 
 
 def allowed_mask(shape: tuple[int, ...], facts: Facts) -> Bool[ndarray, "S A"]:
@@ -234,7 +240,11 @@ def floats(x: npt.ArrayLike, dtype: np.dtype[Any] | None) -> ndarray:
     >>> floats([1, 2], None).dtype
     dtype('float64')
     """
-    given = np.asarray(x)
+    try:
+        given = np.asarray(x)
+        given = given if given.dtype.kind in "fiub" else given.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"an array of numbers was expected: {error}.") from error
     kind = dtype or (given.dtype if given.dtype in TOLERANCE else np.dtype(np.float64))
     return np.ascontiguousarray(given, dtype=kind)
 

@@ -75,9 +75,13 @@ class _Answer:
 
 
 def _answer(step: Step, states: Int[ndarray, " n"], action: int, name: str) -> _Answer:
-    successors, p, r = (np.asarray(x) for x in step(states, action))
-    n = len(states)
+    n, told = len(states), step(states, action)
     where = f"{name}: step(states {states[0]} to {states[-1]}, action {action})"
+    if not isinstance(told, tuple | list) or len(told) != 3:  # type: ignore[reportUnnecessaryComparison, reportUnnecessaryIsInstance]  # a user's function
+        raise ModelError(
+            f"{where} gave a {type(told).__name__}, not (successors, probabilities, rewards)."
+        )
+    successors, p, r = (np.asarray(x) for x in told)
     if successors.dtype.kind not in "iu":
         raise ModelError(f"{where} gave successors of {successors.dtype}; they are state numbers.")
     successors = successors[:, None] if successors.shape == (n,) else successors

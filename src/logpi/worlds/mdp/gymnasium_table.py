@@ -17,7 +17,7 @@ from logpi.worlds.mdp.model import FiniteMDP, Layout
 if TYPE_CHECKING:
     import gymnasium
 
-__all__ = ["from_gymnasium"]
+__all__ = ["environment_named", "from_gymnasium"]
 
 
 def from_gymnasium(
@@ -40,7 +40,7 @@ def from_gymnasium(
     >>> from_gymnasium(Env(unwrapped=Env(P=P), spec=None), discount=0.9).terminal.tolist()
     [False, True]
     """
-    made = _make(env) if isinstance(env, str) else env
+    made = environment_named(env) if isinstance(env, str) else env
     name = facts.setdefault("name", _name(made))
     inner: Any = made.unwrapped
     table = _table(inner, name)
@@ -65,7 +65,14 @@ def from_gymnasium(
 STATE, ACTION, SUCCESSOR, PROBABILITY, REWARD, TERMINATED = range(6)
 
 
-def _make(name: str) -> gymnasium.Env[Any, Any]:
+def environment_named(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
+    """The Gymnasium environment of that name.
+
+    Raises `ConfigError` where there is none, or none with these options, or no Gymnasium.
+
+    >>> environment_named("FrozenLake-v1", is_slippery=False).spec.kwargs["is_slippery"]
+    False
+    """
     try:
         import gymnasium  # noqa: PLC0415 # optional, and slow to import
     except ImportError as error:
@@ -73,12 +80,14 @@ def _make(name: str) -> gymnasium.Env[Any, Any]:
             "Gymnasium is not installed: `pip install logpi[gym]` brings it."
         ) from error
     try:
-        return gymnasium.make(name)
-    except gymnasium.error.Error as error:
+        return gymnasium.make(name, **options)
+    except (gymnasium.error.Error, TypeError, ImportError) as error:
         raise ConfigError(f"Gymnasium cannot make {name!r}: {error}") from error
 
 
 def _name(env: gymnasium.Env[Any, Any]) -> str:
+    if not hasattr(env, "unwrapped"):
+        raise ConfigError(f"from_gymnasium takes an environment or a name, not {env!r}.")
     return env.spec.id if env.spec else type(env.unwrapped).__name__
 
 

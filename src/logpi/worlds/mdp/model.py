@@ -19,10 +19,10 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy.sparse import csr_array
 
-from logpi.core.errors import ModelError
+from logpi.core.errors import ConfigError, ModelError
 from logpi.worlds.mdp.validate import validate
 
-__all__ = ["FiniteMDP", "Layout"]
+__all__ = ["FiniteMDP", "Layout", "check_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +137,20 @@ class FiniteMDP:
             f"FiniteMDP({self.name!r}, states={self.states}, actions={self.actions}, "
             f"transitions={self.transitions.nnz}, discount={self.discount:g})"
         )
+
+
+def check_model(given: object, taker: str) -> None:
+    """Nothing; raises `ConfigError`, saying what to write instead, unless it is a `FiniteMDP`.
+
+    >>> check_model("cliff", "solve")
+    Traceback (most recent call last):
+    logpi.core.errors.ConfigError: solve takes a FiniteMDP, not 'cliff'. mdp.zoo.make(...
+    """
+    if isinstance(given, FiniteMDP):
+        return
+    what = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+    name = given if isinstance(given, str) else "cliff"
+    raise ConfigError(
+        f"{taker} takes a FiniteMDP, not {what}. mdp.zoo.make({name!r}) makes one of the zoo's, "
+        "mdp.load reads one from a file, and mdp.from_gymnasium takes an environment's."
+    )

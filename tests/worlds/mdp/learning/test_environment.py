@@ -8,10 +8,11 @@ import pytest
 from logpi.core.errors import ConfigError, ShapeError
 from logpi.worlds.mdp.gymnasium_table import from_gymnasium
 from logpi.worlds.mdp.learning import METHODS, learn, visits
-from logpi.worlds.mdp.learning.environment import is_environment
-from logpi.worlds.mdp.planning.evaluate import action_values
+from logpi.worlds.mdp.learning.environment import form_of, is_environment
+from logpi.worlds.mdp.learning.numbering import numbering
+from logpi.worlds.mdp.planning.evaluate import action_values, evaluate
 from logpi.worlds.mdp.planning.policies import uniform
-from logpi.worlds.mdp.zoo import make
+from logpi.worlds.mdp.zoo import blackjack_state, make
 
 gym = pytest.importorskip("gymnasium")
 
@@ -84,6 +85,39 @@ def test_it_must_be_discrete():
     env.close()
 
 
+def test_spaces_of_several_parts_are_numbered():
+    spaces = gym.spaces
+    space = spaces.Tuple(
+        [spaces.MultiDiscrete([2, 3], start=[0, 5]), spaces.MultiBinary(2), spaces.Discrete(2)]
+    )
+    found = numbering(space, "action")
+    assert found.size == 48
+    seen = [found.element(i) for i in range(48)]
+    assert all(x in space for x in seen)
+    assert [found.number(x) for x in seen] == list(range(48))
+    with pytest.raises(ConfigError, match="more than the 10000000"):
+        numbering(spaces.MultiBinary(24), "observation")
+    with pytest.raises(ConfigError, match="the action space is Tuple"):
+        numbering(spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1)]), "action")
+
+
+def test_blackjack_is_learned_from_its_environment():
+    """Gymnasium's states are (sum, dealer's card, usable ace): Sutton & Barto, Example 5.1."""
+    env = gym.make("Blackjack-v1")  # its reward of a natural is that of any other 21
+    sticks = np.zeros((32, 11, 2), dtype=int)
+    sticks[:20] = 1
+    r = learn(env, "mc_prediction", policy=sticks.ravel(), episodes=20_000, discount=1.0)
+    m = make("blackjack")
+    model_sticks = np.array([1] * 160 + [0] * 43)
+    truth = evaluate(m, model_sticks)
+    at = [(t, d, a) for t in (18, 20) for d in (5, 10) for a in (0, 1)]
+    ours = np.array([truth[blackjack_state(*x)] for x in at])
+    theirs = r.value.reshape(32, 11, 2)[tuple(np.array(at).T)]
+    assert np.abs(ours - theirs)[::2].max() < 0.12  # without an ace, which is seldom
+    assert abs(r.returns.mean() - m.start @ truth) < 0.03
+    env.close()
+
+
 def test_what_an_environment_cannot_do(lake):
     with pytest.raises(ConfigError, match="has no discount: give `discount=`"):
         learn(lake, "q_learning")
@@ -114,4 +148,6 @@ def test_spaces_that_do_not_begin_at_0():
 
 def test_what_an_environment_is(lake):
     assert is_environment(lake)
+    assert form_of(lake).layout.states == ()
+    assert form_of(gym.make("Blackjack-v1")).layout.states[461] == "(20, 10, 1)"
     assert not is_environment(make("cliff"))

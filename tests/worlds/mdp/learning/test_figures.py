@@ -240,8 +240,11 @@ def test_importance_sampling_recovers_the_other_mean():
 
 
 def test_robbins_monro():
-    """Figure 6.3: the root of w³ − 5 from noisy values."""
+    """Figure 6.3: the root of w³ − 5 from noisy values, w₁ = 0 and α = 1/k; also α = 0.2/k."""
     root = 5 ** (1 / 3)
+    for seed in range(5):
+        w = robbins_monro(lambda w: w**3 - 5, steps=2000, within=(-3, 3), seed=seed)
+        assert abs(w[-1] - root) < 0.02
     w = robbins_monro(lambda w: w**3 - 5, steps=2000, alpha=inverse(0.2), seed=2)
     assert abs(w[-1] - root) < 0.05
     assert np.abs(w[-500:] - root).max() < 0.1

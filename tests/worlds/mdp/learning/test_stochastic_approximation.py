@@ -26,6 +26,14 @@ def test_a_slope_without_bound_may_fly_off():
         robbins_monro(lambda w: float("nan"), steps=1)
 
 
+def test_a_bounded_search_does_not_fly_off():
+    w = robbins_monro(lambda w: w**3 - 5, steps=3000, within=(-3, 3), seed=5)
+    assert np.abs(w).max() == 3.0  # the second step, to about 5, stopped there
+    assert abs(w[-1] - 5 ** (1 / 3)) < 0.02
+    with pytest.raises(ConfigError, match=r"start is 4 but must lie within \[-3, 3\]"):
+        robbins_monro(lambda w: w, start=4.0, within=(-3, 3))
+
+
 def test_a_constant_step_size_keeps_the_noise():
     given = {"steps": 5000, "seed": 3}
     kept = robbins_monro(lambda w: w - 1, alpha=constant(0.5), **given)[-1000:]

@@ -1,4 +1,7 @@
-"""Models in DRN, the explicit text format of the model checker Storm (stormchecker.org)."""
+"""Models in DRN, the explicit text format of the model checker Storm (stormchecker.org).
+
+Tried with stormpy 2.0, in both directions: values agree.
+"""
 
 from __future__ import annotations
 

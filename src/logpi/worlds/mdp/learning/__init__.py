@@ -1,5 +1,6 @@
 """Learning from experience: Monte Carlo and temporal differences, on a model or an environment."""
 
+from logpi.worlds.mdp.learning import features
 from logpi.worlds.mdp.learning.batch import batch_mc, batch_td
 from logpi.worlds.mdp.learning.learned import Learned
 from logpi.worlds.mdp.learning.learner import learn
@@ -22,6 +23,7 @@ __all__ = [
     "batch_td",
     "constant",
     "exponential",
+    "features",
     "inverse",
     "learn",
     "linear",

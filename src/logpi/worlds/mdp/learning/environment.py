@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from scipy.sparse import csr_array
 
-from logpi.core.errors import ConfigError
 from logpi.core.seeds import mix
 from logpi.worlds.mdp.build import from_csr
 from logpi.worlds.mdp.learning.arrays import FLAGS, Arrays
+from logpi.worlds.mdp.learning.numbering import Numbering, numbering
 from logpi.worlds.mdp.learning.walk import advance
-from logpi.worlds.mdp.model import FiniteMDP
+from logpi.worlds.mdp.model import FiniteMDP, Layout
 
 if TYPE_CHECKING:
     import gymnasium
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "is_environment",
 ]
+
+
+MOST_NAMES = 10_000
 
 
 def is_environment(world: object) -> TypeGuard[gymnasium.Env[Any, Any]]:
@@ -37,21 +40,27 @@ def is_environment(world: object) -> TypeGuard[gymnasium.Env[Any, Any]]:
 def form_of(env: gymnasium.Env[Any, Any]) -> FiniteMDP:
     """A model with the environment's states and actions, all allowed, but not its dynamics.
 
-    Raises `ConfigError` where the observations or the actions are not `Discrete`.
+    Raises `ConfigError` where the observations or the actions are not discrete; see `numbering`.
     """
-    sizes = []
-    for name, space in (("observation", env.observation_space), ("action", env.action_space)):
-        if type(space).__name__ != "Discrete":
-            raise ConfigError(
-                f"the {name} space is {space} but must be Discrete(n): a table has an entry for "
-                "each. Wrap the environment in one that numbers them, in bins for example."
-            )
-        sizes.append(int(getattr(space, "n", 0)))
-    states, actions = sizes
+    seen = numbering(env.observation_space, "observation")
+    taken = numbering(env.action_space, "action")
+    states, actions = seen.size, taken.size
     rows = np.arange(states * actions)
     stays = csr_array((np.ones(len(rows)), (rows, rows // actions)), shape=(len(rows), states))
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
-    return from_csr(stays, np.zeros((states, actions)), 0.0, name=name)
+    return from_csr(
+        stays, np.zeros((states, actions)), 0.0, name=name,
+        layout=Layout(states=_names(seen), actions=_names(taken)),
+    )  # fmt: skip
+
+
+def _names(numbers: Numbering) -> tuple[str, ...]:
+    """What elements of several parts are called; plain numbers, and very many, have no names."""
+    first = numbers.element(0)
+    if isinstance(first, int) or numbers.size > MOST_NAMES:
+        return ()
+    return tuple(str(np.asarray(x).tolist() if isinstance(x, np.ndarray) else x)
+                 for x in map(numbers.element, range(numbers.size)))  # fmt: skip
 
 
 def walk_in(
@@ -62,8 +71,8 @@ def walk_in(
     The step is written where the model would be. Terminated episodes have nothing ahead of them;
     truncated ones, by a time limit, have.
     """
-    first: Any = getattr(env.observation_space, "start", 0)
-    lowest: Any = getattr(env.action_space, "start", 0)
+    number = numbering(env.observation_space, "observation").number
+    element = numbering(env.action_space, "action").element
     seeds = [mix(seed, 0x6E4F, run) % 2**31]  # of the first reset alone; the rest follow from it
 
     def walk(x: Arrays, episodes: int, steps: int) -> None:
@@ -78,14 +87,16 @@ def walk_in(
         while episode[0] < last and taken[0] < steps:
             if not begun[0]:
                 seen, _ = env.reset(seed=seeds.pop() if seeds else None)
-                start[0] = seen - first
-                count[seen - first] = actions
+                state = number(seen)
+                start[0] = state
+                count[state] = actions
                 advance(x, episodes, sys.maxsize)
             if time[0] == room:
                 break
-            seen, reward, ended, cut, _ = env.step(lowest + int(action[0]))
-            successor[0], paid[0] = seen - first, reward
-            count[seen - first] = 0 if ended else actions
+            seen, reward, ended, cut, _ = env.step(element(int(action[0])))
+            state = number(seen)
+            successor[0], paid[0] = state, reward
+            count[state] = 0 if ended else actions
             limit[0] = time[0] + 1 if cut else most
             advance(x, episodes, int(taken[0]) + 1)
         limit[0] = most

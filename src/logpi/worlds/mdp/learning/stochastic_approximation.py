@@ -25,6 +25,7 @@ def robbins_monro(
     steps: int = 50,
     alpha: float | Schedule | None = None,
     noise: float = 1.0,
+    within: tuple[float, float] = (-np.inf, np.inf),
     seed: int = 0,
 ) -> Float[ndarray, " k"]:
     """w₁, w₂, … of the search for the root of g, of which only noisy values are seen.
@@ -33,26 +34,28 @@ def robbins_monro(
 
     η is normal with standard deviation `noise`, α_k = 1/k unless given. It converges with
     probability 1 where g' is positive and bounded, Σ α_k = ∞ and Σ α_k² < ∞. Zhao's w³ − 5 has no
-    bounded slope: from w₁ = 0 with α_k = 1/k it mostly flies off, with α_k = 0.2/k it converges.
-    Raises `ConfigError` where it leaves the numbers.
+    bounded slope: from w₁ = 0 with α_k = 1/k it goes to about 5, then −55, and flies off. A step
+    that leaves the interval `within` stops at its end, and the slope is bounded there.
 
-    >>> w = robbins_monro(lambda w: w**3 - 5, steps=2000, alpha=inverse(0.2))
+    Raises `ConfigError` where it leaves the numbers, and where the start lies outside `within`.
+
+    >>> w = robbins_monro(lambda w: w**3 - 5, steps=2000, within=(-3, 3))
     >>> float(w[-1].round(1))  # the root is 5^⅓ = 1.71: Zhao, Fig 6.3
     1.7
     """
-    rate = _schedule(alpha)
+    rate, (low, high) = _schedule(alpha), _around(start, within)
     eta = noise * _generator(seed).standard_normal(whole("steps", steps))
     w = np.empty(steps + 1)
     w[0] = start
     for k in range(steps):
         try:
-            w[k + 1] = w[k] - rate.at(k + 1) * (g(float(w[k])) + eta[k])
+            w[k + 1] = np.clip(w[k] - rate.at(k + 1) * (g(float(w[k])) + eta[k]), low, high)
         except OverflowError:
             w[k + 1] = np.inf
         if not np.isfinite(w[k + 1]):
             raise ConfigError(
-                f"w left the numbers in step {k + 1}: g grows faster than the step sizes fall. "
-                "A smaller alpha, such as inverse(0.1), or a closer start may do."
+                f"w left the numbers in step {k + 1}: g grows faster than the step sizes fall. Say "
+                "where the root must lie, within=(-3, 3), or take a smaller alpha: inverse(0.1)."
             )
     return w
 
@@ -128,6 +131,13 @@ def _schedule(alpha: float | Schedule | None) -> Schedule:
     if alpha is None:
         return inverse(1.0)
     return alpha if isinstance(alpha, Schedule) else constant(alpha)
+
+
+def _around(start: float, within: tuple[float, float]) -> tuple[float, float]:
+    low, high = within
+    if not low <= start <= high:
+        raise ConfigError(f"start is {start:g} but must lie within [{low:g}, {high:g}].")
+    return low, high
 
 
 def _generator(seed: int) -> np.random.Generator:

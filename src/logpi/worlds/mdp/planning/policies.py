@@ -8,7 +8,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from logpi.core.errors import ConfigError, ShapeError
-from logpi.worlds.mdp.model import FiniteMDP
+from logpi.worlds.mdp.model import FiniteMDP, check_model
 from logpi.worlds.mdp.planning.bellman import greedy
 
 __all__ = ["as_probabilities", "deterministic", "epsilon_greedy", "uniform"]
@@ -26,6 +26,7 @@ def as_probabilities(m: FiniteMDP, policy: ArrayLike) -> Float[ndarray, "S A"]:
     array([[0., 0., 1.],
            [0., 1., 0.]])
     """
+    check_model(m, "the value of a policy")
     given = np.asarray(policy)
     if given.shape == (m.states,) and np.issubdtype(given.dtype, np.integer):
         return deterministic(m, given)

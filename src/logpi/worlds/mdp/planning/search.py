@@ -213,7 +213,7 @@ def check_tolerance(tolerance: float) -> None:
         ...
     logpi.core.errors.ConfigError: tolerance is 0.0 but must be a positive, finite number...
     """
-    if not 0 < tolerance < math.inf:
+    if not isinstance(tolerance, int | float | np.number) or not 0 < tolerance < math.inf:  # type: ignore[reportUnnecessaryIsInstance]  # a user's
         raise ConfigError(
             f"tolerance is {tolerance} but must be a positive, finite number: the largest error "
             "that a value may have."

@@ -10,7 +10,7 @@ from typing import Any
 
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
-from logpi.worlds.mdp.model import FiniteMDP
+from logpi.worlds.mdp.model import FiniteMDP, check_model
 from logpi.worlds.mdp.planning.auto import solve_auto
 from logpi.worlds.mdp.planning.average import average_reward
 from logpi.worlds.mdp.planning.finite_horizon import finite_horizon
@@ -86,9 +86,10 @@ def solve(
     >>> found.value, found.policy
     (array([10., 10.]), array([2, 1]))
     """
+    check_model(m, "solve")
     if method not in METHODS:
         raise ConfigError(
-            f"there is no method `{method}`.{did_you_mean(method, METHODS)} "
+            f"there is no method `{method}`.{did_you_mean(str(method), METHODS)} "
             f"Methods are {', '.join(METHODS)}."
         )
     if horizon is not None:
@@ -99,13 +100,17 @@ def solve(
 
 
 def _check_options(method: str, told: Mapping[str, Any]) -> None:
-    known = [name for name in inspect.signature(METHODS[method]).parameters if name != "m"]
+    parameters = inspect.signature(METHODS[method]).parameters
+    known = [name for name in parameters if name != "m"]
     for name in told:
         if name not in known:
             raise ConfigError(
                 f"`{method}` has no option `{name}`.{did_you_mean(name, known)} "
                 f"It has {', '.join(known)}."
             )
+    for name in known:
+        if parameters[name].default is inspect.Parameter.empty and name not in told:
+            raise ConfigError(f"`{method}` needs its option `{name}`: give {name}=0.1, say.")
 
 
 def _by_horizon(

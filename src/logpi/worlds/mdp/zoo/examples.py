@@ -61,8 +61,6 @@ def gambler(
         layout=Layout(
             states=tuple(f"{c}" for c in range(goal + 1)),
             actions=tuple(f"stake {a}" for a in stake),
-            rows=1,
-            columns=goal + 1,
             marks={"target": (goal,)},
         ),
         name="gambler",
