@@ -243,7 +243,7 @@ def _draw_policy(axes: Axes, policy: ndarray, grid: Grid, *, small: bool) -> Non
         else:
             axes.quiver(
                 column, low, right * p * size, -down * p * size, angles="uv", scale=1,
-                scale_units="x", width=0.006, color="#20242a", zorder=3,
+                scale_units="x", units="x", width=0.03, color="#20242a", zorder=3,
             )  # fmt: skip
 
 

@@ -46,8 +46,9 @@ def curve_of_values(
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    state = np.arange(len(value))
-    upper.plot(state, value, ".-" if len(value) <= _MARKED else "-", linewidth=1)
+    state, over = np.arange(len(value)), (policy < 0) if policy.ndim == 1 else ~policy.any(1)
+    shown = np.where(over, np.nan, value)  # 0 by definition where the episode is over
+    upper.plot(state, shown, ".-" if len(value) <= _MARKED else "-", linewidth=1)
     upper.set(title=title, ylabel="value")
     if policy.ndim == 1:
         taken = np.where(policy >= 0, policy.astype(float), np.nan)
