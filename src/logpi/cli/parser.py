@@ -188,7 +188,10 @@ def _show(p: argparse.ArgumentParser) -> None:
 def _report(p: argparse.ArgumentParser) -> None:
     _run(p)
     p.add_argument("--out", metavar="FILE", help="where to write it (default: RUN/report.html)")
-    p.epilog = _examples("report demo", "report runs/demo --out /tmp/demo.html")
+    p.add_argument(
+        "--video", action="store_true", help="play an episode first, and show it on the page"
+    )
+    p.epilog = _examples("report demo", "report cartpole --video --out /tmp/cartpole.html")
 
 
 def _recipes(p: argparse.ArgumentParser) -> None:

@@ -71,8 +71,7 @@ def draw(found: Comparison) -> Figure:
         for g in panel.groups:
             i = labels.index(g.label)
             colour, dash = _COLOURS[i % len(_COLOURS)], _DASHES[i // len(_COLOURS) % 4]
-            name = _plain(f"{g.label} ({len(g.runs)})")
-            axes.plot(panel.x, g.middle, color=colour, linestyle=dash, label=name)
+            axes.plot(panel.x, g.middle, color=colour, linestyle=dash, label=_plain(g.label))
             if len(g.runs) > 1:
                 axes.fill_between(panel.x, g.low, g.high, color=colour, alpha=0.18, linewidth=0)
         joined = panel.title.startswith("all ") and panel.x[-1] == 1
@@ -84,7 +83,8 @@ def draw(found: Comparison) -> Figure:
     for axes in grid.flat:
         lines, names = axes.get_legend_handles_labels()
         handles |= dict(zip(names, lines, strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", frameon=False)
+    how = {"loc": "outside lower center", "frameon": False, "ncols": min(len(handles), 4)}
+    figure.legend(handles.values(), handles.keys(), **how)
     return figure
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Chart", "Tick", "charts", "smooth", "ticks"]
+__all__ = ["Chart", "Tick", "charts", "labels", "smooth", "ticks"]
 
 WIDTH, HEIGHT = 320, 150
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 22
@@ -17,6 +17,9 @@ _WINDOW = 0.12  # the smoothing window's share of the run
 
 # Name and title, in the order of drawing. What is not here is drawn further down, by its name.
 TITLES = {
+    "return": "Return of an episode",
+    "eval/return": "Evaluated return",
+    "episode_length": "Decisions an episode",
     "reward": "Reward",
     "eval/correct": "Held-out share correct",
     "eval/reward": "Held-out reward",
@@ -25,6 +28,7 @@ TITLES = {
     "margin": "Margin of the chosen (nats)",
     "preferred": "Share of pairs preferred",
     "kl_reference": "KL to the reference (nats)",
+    "kl_old": "KL from the sampling policy (nats)",
     "entropy": "Entropy (nats)",
     "completion_tokens": "Tokens a completion",
     "clipped": "Share clipped",
@@ -32,14 +36,17 @@ TITLES = {
     "explained_variance": "Critic's explained variance",
     "learning_rate": "Learning rate",
     "gradient_norm": "Gradient norm",
+    "coefficient_norm": "Norm of weight · coefficient",
     "skipped": "Share of decisions skipped",
-    "tokens_per_second": "Tokens per second",
+    "tokens_per_second": "Decisions per second",
     "missing": "Rewards missing",
 }
 # The surrogate is left out on purpose: only its gradient means something.
 _ALWAYS = {"reward", "eval/correct", "eval/reward"}
 _EXACT = {"learning_rate"}  # a schedule has no noise to smooth away
 _LEFT_OUT = {"iteration", "surrogate", "time", "seed"}
+# What is drawn as a band around another metric: one standard deviation to each side.
+_SPREAD = {"return": "return_std", "eval/return": "eval/return_std"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Chart:
     title: str
     path: str
     smooth: str
+    band: str  # one standard deviation to each side, where it is known
     dots: tuple[tuple[float, float], ...]
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
@@ -81,12 +89,19 @@ def charts(metrics: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
     """
     names = dict.fromkeys(name for entry in metrics for name in entry)
     known = [name for name in TITLES if name in names]
-    others = [name for name in names if name not in TITLES and name not in _LEFT_OUT]
+    around = {spread for name, spread in _SPREAD.items() if name in names}
+    left_out = _LEFT_OUT | around
+    others = [name for name in names if name not in TITLES and name not in left_out]
     made = []
     for name in known + others:
         points = [(int(m["iteration"]), float(m[name])) for m in metrics if _drawable(m.get(name))]
         if len(points) > 1 and _says_something(name, {y for _, y in points}):
-            made.append(_chart(name, points, main=name in TITLES))
+            spread = {
+                int(m["iteration"]): float(m[_SPREAD[name]])
+                for m in metrics
+                if name in _SPREAD and _drawable(m.get(_SPREAD[name]))
+            }
+            made.append(_chart(name, points, spread, main=name in TITLES))
     return tuple(made)
 
 
@@ -100,12 +115,15 @@ def _drawable(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _chart(name: str, points: list[tuple[int, float]], *, main: bool) -> Chart:
+def _chart(
+    name: str, points: list[tuple[int, float]], spread: Mapping[int, float], *, main: bool
+) -> Chart:
     first, last = points[0][1], points[-1][1]
     thin, mean_of = _thinned(points)
     xs, ys = [x for x, _ in thin], [y for _, y in thin]
-    marks = ticks(min(ys), max(ys))
-    low, high = min(marks[0], *ys), max(marks[-1], *ys)
+    below, above = _around(thin, spread)
+    marks = ticks(min(ys + below), max(ys + above))
+    low, high = min(marks[0], *ys, *below), max(marks[-1], *ys, *above)
     x0, x1 = points[0][0], max(points[-1][0], points[0][0] + 1)
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -114,16 +132,18 @@ def _chart(name: str, points: list[tuple[int, float]], *, main: bool) -> Chart:
         return round(across, 1), round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1)
 
     places = [place(x, y) for x, y in zip(xs, ys, strict=True)]
+    edge = zip([*xs, *xs[::-1]], [*above, *below[::-1]], strict=True) if below else ()
     smoothed = smooth(ys) if len(ys) >= _MANY and name not in _EXACT else []
     return Chart(
         name=name,
         title=TITLES.get(name, name),
         path=_path(places),
         smooth=_path(place(x, y) for x, y in zip(xs, smoothed, strict=True)) if smoothed else "",
+        band=_path(place(x, y) for x, y in edge) + "Z" if below else "",
         dots=tuple(places) if len(ys) < _MANY else (),
         x=tuple(Tick(place(x, low)[0], f"{x:g}") for x in _whole_ticks(x0, x1)),
         y=tuple(
-            Tick(place(x0, y)[1], label) for y, label in zip(marks, _labels(marks), strict=True)
+            Tick(place(x0, y)[1], label) for y, label in zip(marks, labels(marks), strict=True)
         ),
         first=first,
         last=last,
@@ -141,6 +161,15 @@ def _thinned(points: list[tuple[int, float]]) -> tuple[list[tuple[int, float]], 
         return points, 1
     bins = [points[i : i + size] for i in range(0, len(points), size)]
     return [(b[-1][0], sum(y for _, y in b) / len(b)) for b in bins], size
+
+
+def _around(
+    points: Sequence[tuple[int, float]], spread: Mapping[int, float]
+) -> tuple[list[float], list[float]]:
+    """One standard deviation below and above each point; nothing where it is not known of all."""
+    if not all(x in spread for x, _ in points):
+        return [], []
+    return [y - spread[x] for x, y in points], [y + spread[x] for x, y in points]
 
 
 def _path(places: Iterable[tuple[float, float]]) -> str:
@@ -196,10 +225,10 @@ def _whole_ticks(low: int, high: int) -> list[int]:
     return found or [low, high]
 
 
-def _labels(marks: Sequence[float]) -> list[str]:
+def labels(marks: Sequence[float]) -> list[str]:
     """Labels of one axis, all in one notation.
 
-    >>> _labels([0.0, 1e-4, 2e-4]), _labels([0.0, 20000.0]), _labels([0.0, 0.25, 0.5])
+    >>> labels([0.0, 1e-4, 2e-4]), labels([0.0, 20000.0]), labels([0.0, 0.25, 0.5])
     (['0', '1e-4', '2e-4'], ['0', '20k'], ['0', '0.25', '0.5'])
     """
     largest = max(map(abs, marks))

@@ -20,6 +20,8 @@ from markupsafe import Markup
 from logpi.core.errors import RunError
 from logpi.views import curves
 from logpi.views.colours import PALETTE, scale_of, strength
+from logpi.views.distributions import fans, histograms
+from logpi.views.filmed import filmed
 from logpi.views.reading import Decision, Record, Row
 from logpi.views.text import number, signed, spaced, visible
 
@@ -107,6 +109,10 @@ def _facts(record: Record) -> dict[str, Any]:
         "headline": _headline(record),
         "charts": [c for c in drawn if c.main],
         "others": [c for c in drawn if not c.main],
+        "histograms": histograms(record),
+        "fans": fans(record),
+        "filmed": filmed(record.directory),
+        "one": "token" if _kind(record) == "lm" else "decision",
         "samples": _samples(record),
         "scale": scale_of(d.coefficient for r in record.rows for d in r.decisions),
         "left_out": len(record.iterations) - len(kept),
@@ -154,11 +160,15 @@ def _about(record: Record) -> list[tuple[str, str]]:
     """What the run started from, in the words of the first sentence."""
     world = record.config.get("world")
     facts = {**world, **record.config} if isinstance(world, Mapping) else record.config
-    said = ((" from", "model"), (" on", "data"), (", seed", "seed"))
+    said = ((" in", "env"), (" from", "model"), (" on", "data"), (", seed", "seed"))
     return [(word, visible(_said(facts[key]))) for word, key in said if facts.get(key) is not None]
 
 
 _HEADLINE = (
+    ("return", "Return", "{:.4g}"),
+    ("eval/return", "Evaluated return", "{:.4g}"),
+    ("episode_length", "Decisions an episode", "{:.4g}"),
+    ("explained_variance", "Explained variance", "{:.2f}"),
     ("reward", "Reward", "{:.3g}"),
     ("eval/correct", "Held-out correct", "{:.1%}"),
     ("eval/reward", "Held-out reward", "{:.3g}"),
@@ -167,9 +177,14 @@ _HEADLINE = (
     ("kl_reference", "KL to reference", "{:.3g}"),
     ("completion_tokens", "Tokens a completion", "{:.3g}"),
     ("skipped", "Decisions skipped", "{:.0%}"),
-    ("tokens_per_second", "Tokens per second", "{:,.0f}"),
+    ("tokens_per_second", "Decisions per second", "{:,.0f}"),
 )
 _LEVELS = {"tokens_per_second", "skipped"}  # where the run started says nothing
+
+
+def _kind(record: Record) -> str:
+    world = record.config.get("world")
+    return str(world.get("kind", "lm")) if isinstance(world, Mapping) else "lm"
 
 
 def _headline(record: Record) -> list[dict[str, str]]:

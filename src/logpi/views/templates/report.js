@@ -29,7 +29,7 @@ function figure(v, digits = 3, sign = false) {
 }
 
 // ---- curves -------------------------------------------------------------------------------------------
-for (const box of document.querySelectorAll(".chart")) {
+for (const box of document.querySelectorAll(".chart[data-chart]")) {
   const series = DATA.charts[box.dataset.chart];
   const svg = box.querySelector("svg"), cross = box.querySelector(".cross");
   const mark = box.querySelector(".mark"), output = box.querySelector("output");

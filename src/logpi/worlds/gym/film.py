@@ -68,7 +68,8 @@ def drawn(env: str | Callable[..., Any], options: Mapping[str, Any] | None = Non
             'metadata["render_modes"].'
         )
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # it asks for a screen otherwise
+        os.environ.setdefault("MUJOCO_GL", "egl")  # both ask for a screen otherwise
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     return make_one(env, {**known, "render_mode": _MODE})
 
 
