@@ -25,6 +25,7 @@ __all__ = [
     "Credit",
     "Critic",
     "Data",
+    "KeepingSource",
     "Part",
     "Policy",
     "Regulariser",
@@ -331,6 +332,19 @@ class Source(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a stored state."""
+        ...
+
+
+@runtime_checkable
+class KeepingSource(Source, Protocol):
+    """A source that keeps rows to give them again: they are part of a checkpoint."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is kept, by name."""
+        ...
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Keep this instead."""
         ...
 
 

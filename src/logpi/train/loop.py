@@ -17,7 +17,7 @@ from logpi.core.derived import critic_target
 from logpi.core.errors import ConfigError, NonFiniteError, RunError
 from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix
-from logpi.core.types import Batch, Critic, Policy, Signals, Source, TrustPolicy
+from logpi.core.types import Batch, Critic, KeepingSource, Policy, Signals, Source, TrustPolicy
 from logpi.train.config import RunConfig
 from logpi.train.fit import critic_gradient, fit_critic, shares_policy
 from logpi.train.natural import natural_step
@@ -153,6 +153,8 @@ class Trainer:
         if self.world.critic is not None and self.critic_optimizer is not None:
             parts["critic"] = {n: p.detach() for n, p in self.world.critic.named_parameters()}
             parts["critic_optimizer"] = optimizer_tensors(self.critic_optimizer)
+        if isinstance(self.world.source, KeepingSource):
+            parts["source"] = self.world.source.tensors()
         return parts
 
     def state(self) -> dict[str, Any]:
@@ -166,6 +168,8 @@ class Trainer:
         if self.world.critic is not None and self.critic_optimizer is not None:
             _copy(tensors["critic"], self.world.critic.named_parameters(), "critic")
             load_optimizer(self.critic_optimizer, tensors["critic_optimizer"])
+        if isinstance(self.world.source, KeepingSource):
+            self.world.source.load(tensors["source"])
         self.done = int(state["done"])
         self.world.source.restore(state["source"])
 

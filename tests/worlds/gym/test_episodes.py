@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from logpi.core.errors import ConfigError
 from logpi.worlds.gym.entry import Entry
-from logpi.worlds.gym.episodes import play
+from logpi.worlds.gym.episodes import Episodes, joined, play
 from logpi.worlds.gym.rollout import randomness
 from logpi.worlds.gym.vector import Sync
 from logpi.worlds.gym.workers import Async
@@ -98,3 +98,26 @@ def test_an_episode_without_an_end_is_refused():
         )
     with pytest.raises(ConfigError, match="no episode was asked for"):
         play(Sync([Scripted], 0), DECIDE, [], randomness(0))
+
+
+def test_episodes_of_several_draws_are_padded_to_the_longest():
+    def played(length, rows, value):
+        shape = (rows, length)
+        return Episodes(
+            np.full((rows, length + 1, 2), value),
+            np.ones(shape, dtype=np.int64),
+            np.zeros(shape),
+            np.full(shape, value),
+            None,
+            np.full(rows, length),
+            np.ones(rows, dtype=bool),
+            seconds=1.0,
+        )
+
+    e = joined([played(3, 2, 1.0), played(5, 1, 2.0)])
+    assert e.reward.sum(1).tolist() == [3, 3, 10]
+    assert e.observation.shape == (3, 6, 2)
+    assert e.mask.sum(1).tolist() == [3, 3, 5]
+    assert e.seconds == 2
+    assert e.take(np.array([2])).reward.tolist() == [[2.0] * 5]
+    assert e.take(np.array([], dtype=int)).mask.shape == (0, 5)

@@ -12,8 +12,32 @@ from logpi.recipes import RECIPES
 from logpi.worlds.gym.normalise import Normaliser, RewardScale
 from logpi.worlds.gym.normalised import NormalisedSource, rescaling
 
-STREAMS = ["reinforce_baseline", "qac", "a2c", "ppo", "ppo_dual_clip", "trpo"]
-EPISODES = ["reinforce_total", "reinforce", "rloo", "dr_grpo", "gspo", "cispo", "sapo"]
+STREAMS = ["reinforce_baseline", "qac", "a2c", "off_policy_ac", "ppo", "ppo_dual_clip", "trpo"]
+EPISODES = [
+    "reinforce_total",
+    "reinforce",
+    "rft",
+    "online_rft",
+    "remax",
+    "rloo",
+    "reinforce_pp",
+    "reinforce_pp_baseline",
+    "grpo",
+    "grpo_process",
+    "dr_grpo",
+    "dapo",
+    "gspo",
+    "cispo",
+    "sapo",
+    "max_rl",
+]
+REFUSED = {
+    "sft": "demonstrations",
+    "dpo": "preferences",
+    "dpo_mean": "preferences",
+    "ipo": "preferences",
+    "simpo": "preferences",
+}
 
 
 def trained(recipe, path, *, env="CartPole-v1", iterations=2, world=None, **told):
@@ -26,6 +50,16 @@ def trained(recipe, path, *, env="CartPole-v1", iterations=2, world=None, **told
         quiet=True,
         **told,
     )
+
+
+def test_every_row_of_the_table_runs_or_is_refused():
+    assert {*STREAMS, *EPISODES, *REFUSED} == set(RECIPES)
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_recipe_that_needs_what_others_wrote_is_refused_by_name(name):
+    with pytest.raises(ConfigError, match=rf"`{name}` learns from {REFUSED[name]}"):
+        logpi.Gym("CartPole-v1", group_size=2).check(name, RECIPES[name])
 
 
 @pytest.mark.parametrize("name", [*STREAMS, *EPISODES])
@@ -43,14 +77,22 @@ def test_continuous_actions(name, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["auto", "sync"])
-def test_a_run_goes_on_bit_for_bit(mode, tmp_path):
+@pytest.mark.parametrize("recipe", ["ppo", "off_policy_ac", "reinforce_pp", "remax", "dapo", "rft"])
+def test_a_run_goes_on_bit_for_bit(recipe, mode, tmp_path):
     told = {"minibatches": 2, "world": {"mode": mode, "normalise_observations": True}}
-    whole = trained("ppo", tmp_path / "whole", iterations=4, **told)
-    trained("ppo", tmp_path / "part", iterations=2, **told)
-    resumed = trained("ppo", tmp_path / "part", iterations=4, resume=True, **told)
+    whole = trained(recipe, tmp_path / "whole", iterations=4, **told)
+    trained(recipe, tmp_path / "part", iterations=2, **told)
+    resumed = trained(recipe, tmp_path / "part", iterations=4, resume=True, **told)
     a, b = (load_file(r.model_dir / "policy.safetensors") for r in (whole, resumed))
     assert a.keys() == b.keys()
     assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_the_reference_is_the_initial_policy(tmp_path):
+    run = trained("grpo", tmp_path, iterations=3, optim={"lr": 0.01})
+    first, *_, last = (m["kl_reference"] for m in run.metrics)
+    assert first == pytest.approx(0, abs=1e-6)
+    assert last > 1e-4
 
 
 def test_modes_walk_the_same_streams(tmp_path):
@@ -110,8 +152,10 @@ def test_rewards_are_divided_by_the_spread_of_returns():
     ("recipe", "world", "message"),
     [
         ("ppo", {"env": "CartPole-v7"}, "Did you mean"),
-        ("dpo", {"env": "CartPole-v1"}, "learns from pairs"),
-        ("grpo", {"env": "CartPole-v1", "group_size": 2}, "reads a reference policy"),
+        ("dpo", {"env": "CartPole-v1"}, "learns from preferences"),
+        ("remax", {"env": "CartPole-v1", "normalise_rewards": True}, "normalise_rewards=false"),
+        ("qac", {"env": "CartPole-v1", "shared": True}, "no critic of states"),
+        ("qac", {"env": "Pendulum-v1"}, "Take a recipe with a critic of states"),
         ("rloo", {"env": "CartPole-v1"}, "group_size is 1"),
         ("ppo", {"env": "CartPole-v1", "stepz": 3}, "unknown key `world.stepz`"),
         ("ppo", {"env": "CartPole-v1", "mode": "fast"}, "mode"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from logpi.core.errors import ConfigError
 from logpi.worlds.gym.rollout import empty_actions, uniform
 from logpi.worlds.gym.vector import Moved, Vector
 
-__all__ = ["Decide", "Episodes", "play"]
+__all__ = ["Decide", "Episodes", "joined", "likeliest", "play"]
 
 _BLOCK = 64  # steps whose random numbers are drawn at once
 
@@ -41,6 +41,11 @@ class Episodes:
     def mask(self) -> ndarray:
         """[e, t] where a decision was taken."""
         return np.arange(self.reward.shape[1]) < self.length[:, None]
+
+    def take(self, rows: ndarray) -> Episodes:
+        """These episodes, in this order."""
+        given = (getattr(self, f.name) for f in fields(self) if f.name != "seconds")
+        return Episodes(*(None if x is None else x[rows] for x in given), seconds=self.seconds)  # type: ignore[arg-type] # only the mask of actions may be missing
 
 
 @dataclass(slots=True)
@@ -100,6 +105,43 @@ def play(
         t += 1
         _check_end(t - begin, longest)
     return _gathered(vector, told, spans, dtype=dtype, seconds=seconds)
+
+
+def likeliest(policy: Any) -> tuple[Decide, Any]:
+    """What takes the policy's likeliest action, and `to_env`, for `play`."""
+    choose = policy.sampler()
+
+    def greedy(x: ndarray, mask: ndarray | None, u: ndarray) -> tuple[ndarray, ndarray]:
+        del u
+        return choose.mode(x, mask), np.zeros(len(x))
+
+    return greedy, policy.to_env
+
+
+def joined(draws: Sequence[Episodes]) -> Episodes:
+    """The episodes of several draws, padded to the longest."""
+    if len(draws) == 1:
+        return draws[0]
+    longest = max(e.reward.shape[1] for e in draws)
+
+    def together(name: str) -> ndarray | None:
+        found = [getattr(e, name) for e in draws]
+        if any(x is None for x in found):
+            return None
+        if name in ("length", "terminated"):
+            return np.concatenate(found)
+        width = longest + (name == "observation")
+        return np.concatenate([_padded(x, width, fill=name == "action_mask") for x in found])
+
+    names = [f.name for f in fields(Episodes) if f.name != "seconds"]
+    seconds = sum(e.seconds for e in draws)
+    return Episodes(*(together(name) for name in names), seconds=seconds)  # type: ignore[arg-type] # only the mask of actions may be missing
+
+
+def _padded(x: ndarray, width: int, *, fill: bool) -> ndarray:
+    out = np.full((len(x), width, *x.shape[2:]), fill, dtype=x.dtype)
+    out[:, : x.shape[1]] = x
+    return out
 
 
 def _check_end(running: ndarray, longest: int) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-from numpy import ndarray
-
 from logpi.core.seeds import mix
-from logpi.worlds.gym.episodes import play
+from logpi.worlds.gym.episodes import likeliest, play
 from logpi.worlds.gym.policy import GymPolicy
 from logpi.worlds.gym.rollout import randomness
 from logpi.worlds.gym.vector import Vector
@@ -43,14 +40,10 @@ class Measure:
         vector = self._world.vector(
             seed=mix(self._seed, 0xE7A1), num_envs=min(count, 16), one_by_one=True
         )
-        choose = self._policy.sampler()
-
-        def greedy(x: ndarray, mask: ndarray | None, u: ndarray) -> tuple[ndarray, ndarray]:
-            return choose.mode(x, mask), np.zeros(len(x))
-
         seeds = [mix(self._seed, 0xE7A2, i) % 2**31 for i in range(count)]
         try:
-            decide = (greedy if samples == 1 else choose, self._policy.to_env)
+            drawn = (self._policy.sampler(), self._policy.to_env)
+            decide = likeliest(self._policy) if samples == 1 else drawn
             found = play(vector, decide, seeds, randomness(self._seed, 0xE7A3))
         finally:
             vector.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from numpy import ndarray
 from logpi.core.errors import ConfigError
 from logpi.core.seeds import mix
 from logpi.core.types import Batch
-from logpi.worlds.gym.episodes import Episodes, play
+from logpi.worlds.gym.episodes import Episodes, joined, likeliest, play
 from logpi.worlds.gym.recorded import packed, unpacked
 from logpi.worlds.gym.rollout import Acting, Buffers, Now, collect, randomness, rows_of
 from logpi.worlds.gym.steps import Steps
@@ -28,6 +28,10 @@ __all__ = ["EpisodeSource", "Rescale", "StreamSource", "Tally"]
 Rescale = Callable[[ndarray, ndarray, ndarray], ndarray]
 """From rewards [n, t], where an episode ended, and where something was decided, to the rewards that
 are learned from."""
+
+
+Compare = Literal["groups", "mixed-groups", "greedy"]
+"""What an episode is compared with."""
 
 
 class Tally:
@@ -132,6 +136,10 @@ class EpisodeSource:
 
     The copies of a seed are a group: they begin alike, and choose differently. An episode that was
     truncated keeps γ in its last discount.
+
+    `compare` is "groups"; "mixed-groups", where groups whose returns are all equal are left out
+    and more are played for them; or "greedy", where a greedy episode from each seed is the
+    baseline of those that begin alike. `player` plays instead of the policy that learns.
     """
 
     def __init__(
@@ -145,6 +153,9 @@ class EpisodeSource:
         rescale: Rescale | None = None,
         dtype: Any = np.float32,
         longest: int = 100_000,
+        compare: Compare = "groups",
+        player: Acting | None = None,
+        max_draws: int = 8,
     ) -> None:
         """Raises `ConfigError` where no episode is asked for."""
         if starts < 1 or copies < 1:
@@ -155,17 +166,24 @@ class EpisodeSource:
         self._vector, self._starts, self._copies = vector, starts, copies
         self._discount, self._seed, self._rescale = discount, seed, rescale
         self._dtype, self._longest = dtype, longest
+        self._compare, self._player, self._max_draws = compare, player, max_draws
 
     def draw(self, policy: Acting, iteration: int) -> Batch:
         """The episodes of this iteration."""
-        began = time.perf_counter()
-        starts = [mix(self._seed, iteration, g) % 2**31 for g in range(self._starts)]
-        seeds = [seed for seed in starts for _ in range(self._copies)]
-        generator = randomness(self._seed, iteration)
-        decide = (policy.sampler(), policy.to_env)
-        e = play(self._vector, decide, seeds, generator, dtype=self._dtype, longest=self._longest)
-        batch = self._batch(e)
+        began, policy = time.perf_counter(), self._player or policy
+        draws = [self._play(policy, iteration, 0)]
+        if self._compare == "mixed-groups":
+            while sum(map(self._mixed, draws)) < self._starts and len(draws) < self._max_draws:
+                draws.append(self._play(policy, iteration, len(draws)))
+        e = joined(draws)
         facts = _facts(e.reward.sum(1), e.length, int(e.terminated.sum()))
+        if self._compare == "mixed-groups":
+            e, facts = self._only_mixed(e, facts)
+        batch = self._batch(e)
+        if self._compare == "greedy":
+            batch = replace(batch, baseline=self._greedy(policy, iteration))
+        if self._player is not None:  # what was drawn once and for all has no ratio to its sampler
+            batch = replace(batch, logp_old=None)
         return replace(batch, facts={**facts, **_time(e.seconds, began)})
 
     def state(self) -> dict[str, Any]:
@@ -174,6 +192,44 @@ class EpisodeSource:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+    def _play(self, policy: Acting, iteration: int, draw: int) -> Episodes:
+        seeds = [seed for seed in self._seeds(iteration, draw) for _ in range(self._copies)]
+        told = (self._seed, iteration, draw) if draw else (self._seed, iteration)
+        return self._played((policy.sampler(), policy.to_env), seeds, randomness(*told))
+
+    def _played(
+        self, decide: tuple[Any, Any], seeds: list[int], generator: np.random.Generator
+    ) -> Episodes:
+        how = {"dtype": self._dtype, "longest": self._longest}
+        return play(self._vector, decide, seeds, generator, **how)
+
+    def _seeds(self, iteration: int, draw: int = 0) -> list[int]:
+        numbers = range(draw * self._starts, (draw + 1) * self._starts)
+        return [mix(self._seed, iteration, g) % 2**31 for g in numbers]
+
+    def _greedy(self, policy: Acting, iteration: int) -> torch.Tensor:
+        """[e] the return of the greedy episode from the same seed, as the credit measures it."""
+        found = self._played(likeliest(policy), self._seeds(iteration), randomness(0))
+        powers = self._discount ** np.arange(found.reward.shape[1])
+        each = np.where(found.mask, found.reward, 0.0) @ powers
+        return torch.from_numpy(each.astype(self._dtype)).repeat_interleave(self._copies)
+
+    def _differs(self, e: Episodes) -> ndarray:
+        """[groups] whether a group's returns are not all equal."""
+        total = e.reward.sum(1).reshape(-1, self._copies)
+        return (total != total[:, :1]).any(1)
+
+    def _mixed(self, e: Episodes) -> int:
+        return int(self._differs(e).sum())
+
+    def _only_mixed(
+        self, e: Episodes, facts: dict[str, float]
+    ) -> tuple[Episodes, dict[str, float]]:
+        differs = self._differs(e)
+        groups = np.flatnonzero(differs)[: self._starts]
+        rows = (groups[:, None] * self._copies + np.arange(self._copies)).ravel()
+        return e.take(rows), {**facts, "mixed_groups": float(differs.mean())}
 
     def _batch(self, e: Episodes) -> Batch:
         mask = e.mask
@@ -187,7 +243,7 @@ class EpisodeSource:
             allowed,
             torch.from_numpy(e.observation[:, 1:]),
         )
-        group = torch.arange(self._starts).repeat_interleave(self._copies)
+        group = torch.arange(len(mask) // self._copies).repeat_interleave(self._copies)
         return _batch(steps, mask, reward, discount, end=end, logp=e.logp, group=group)
 
 
@@ -208,7 +264,7 @@ def _batch(
         reward=torch.from_numpy(np.where(mask, reward, 0.0).astype(dtype)),
         discount=torch.from_numpy(discount.astype(dtype)),
         end=torch.from_numpy(end),
-        weight=torch.full((len(mask),), 1 / len(mask), dtype=torch.from_numpy(logp).dtype),
+        weight=torch.full((len(mask),), 1 / max(len(mask), 1), dtype=torch.from_numpy(logp).dtype),
         logp_old=torch.from_numpy(np.where(mask, logp, 0.0).astype(dtype)),
         group=group,
         scored=there,

@@ -12,7 +12,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from logpi.core.errors import ConfigError
 from logpi.core.recipe import Recipe
 from logpi.core.types import Batch, Critic
 from logpi.worlds.gym.critic import QNet, ValueNet
@@ -23,6 +22,8 @@ from logpi.worlds.gym.measure import Measure
 from logpi.worlds.gym.normalise import Normaliser, RewardScale
 from logpi.worlds.gym.normalised import NormalisedSource, rescaling
 from logpi.worlds.gym.policy import GymPolicy
+from logpi.worlds.gym.refused import check_recipe
+from logpi.worlds.gym.replay import ReplaySource
 from logpi.worlds.gym.shared import SharedValue
 from logpi.worlds.gym.source import EpisodeSource, StreamSource
 from logpi.worlds.gym.spaces import Actions, Observations
@@ -30,6 +31,8 @@ from logpi.worlds.gym.steps import Steps
 from logpi.worlds.gym.vector import Vector
 
 __all__ = ["Gym", "OpenGym"]
+
+_COMPARES = {"mixed-groups": "mixed-groups", "on-policy+greedy": "greedy"}
 
 
 class Gym(BaseModel):
@@ -62,6 +65,12 @@ class Gym(BaseModel):
     steps: int = Field(default=128, ge=1, description="decisions of each environment an iteration")
     episodes: int = Field(default=8, ge=1, description="reset seeds an iteration, without a critic")
     group_size: int = Field(default=1, ge=1, description="episodes from each reset seed")
+    replay: int = Field(
+        default=8, ge=1, description="rollouts kept, where a recipe learns from recorded ones"
+    )
+    replayed: int = Field(
+        default=1, ge=0, description="rows of those kept, for each that was just played"
+    )
     discount: float = Field(default=0.99, ge=0, le=1, description="γ")
     hidden: tuple[int, ...] = Field(default=(64, 64), description="units of the net's layers")
     activation: Literal["tanh", "relu"] = Field(default="tanh", description="between the layers")
@@ -90,21 +99,7 @@ class Gym(BaseModel):
 
     def check(self, name: str, recipe: Recipe) -> None:
         """Raise `ConfigError` where this world cannot give the recipe what it needs."""
-        if recipe.data not in ("on-policy", "groups"):
-            raise ConfigError(
-                f"`{name}` learns from {recipe.data}, which this world does not draw yet. Take "
-                "ppo, trpo, a2c, reinforce, grpo or rloo."
-            )
-        if "logp_ref" in recipe.reads:
-            raise ConfigError(
-                f"`{name}` reads a reference policy, which this world does not have yet. Say "
-                "recipe.beta=0, or take ppo, trpo, a2c or reinforce."
-            )
-        if recipe.data == "groups" and self.group_size < 2:
-            raise ConfigError(
-                f"group_size is {self.group_size}, but `{name}` compares episodes from one reset "
-                "seed and needs at least 2. Set world.group_size=8."
-            )
+        check_recipe(name, recipe, self)
 
     @property
     def steps_an_iteration(self) -> int:
@@ -176,6 +171,9 @@ class OpenGym:
         """Make policy, critic and source for environments that are open."""
         self.config, self.recipe, self.vector = config, recipe, vector
         self.policy = config.policy_of(vector.observations, vector.actions, seed=seed)
+        # The initial policy, before anything was learned: the reference, and who plays for rft.
+        kept = recipe.data == "filtered" or "logp_ref" in recipe.reads
+        self.initial = self.policy.copy() if kept else None
         self.critic: Critic | None = None
         if recipe.critic is not None:
             self.critic = self._open_critic(vector.observations, seed=seed + 1)
@@ -199,23 +197,29 @@ class OpenGym:
             return QNet(observations.shape, self.policy, **told)
         return ValueNet(observations.shape, **told)
 
-    def _open_source(self, seed: int) -> NormalisedSource:
-        c = self.config
+    def _open_source(self, seed: int) -> NormalisedSource | ReplaySource:
+        c, recipe = self.config, self.recipe
         scale = None
         if c.normalise_rewards:
-            streams = c.num_envs if self.recipe.critic else c.episodes * c.group_size
+            streams = c.num_envs if recipe.critic else c.episodes * c.group_size
             scale = RewardScale(streams, discount=c.discount)
         rescale = None if scale is None else rescaling(scale)
         told = {"discount": c.discount, "seed": seed, "rescale": rescale}
-        if self.recipe.critic is not None:
+        if recipe.critic is not None:
             source = StreamSource(self.vector, steps=c.steps, **told)
         else:
+            told |= {"compare": _COMPARES.get(recipe.data, "groups")}
+            told |= {"player": self.initial if recipe.data == "filtered" else None}
             source = EpisodeSource(self.vector, starts=c.episodes, copies=c.group_size, **told)
-        return NormalisedSource(source, self.policy, scale)
+        normalised = NormalisedSource(source, self.policy, scale)
+        if recipe.data != "replay":
+            return normalised
+        return ReplaySource(normalised, kept=c.replay, again=c.replayed, seed=seed)
 
     def reference_log_prob(self, inputs: Steps) -> Tensor:
-        """Raises `ConfigError`: this world has no reference policy yet."""
-        raise ConfigError("this world has no reference policy: take a recipe that reads none.")
+        """[n, t] log-probabilities under the policy that training started from."""
+        assert self.initial is not None  # the recipe reads it, so it was kept
+        return self.initial.log_prob(inputs)
 
     def describe(self, batch: Batch, row: int) -> dict[str, Any]:
         """A row in words, for the record: what was done at each decision."""
