@@ -37,6 +37,7 @@ PINS = {
         "three": near(0.99979, 5),
     },
     "critics_take_variance_away": {
+        "total": near(3.042, 3),
         "reinforce": near(1.897, 3),
         "qac": near(1.411, 3),
         "baseline": near(0.802, 3),
@@ -66,6 +67,27 @@ PINS = {
         "lyon": near(-18, 9),
         "marseille": near(-18, 9),
     },
+    "a_cut_is_no_end": {"cut": ROUNDING, "ended": near(0.708, 3), "td": near(0.704, 3)},
+    # 1 / P(a group differs), P the mean over questions of 1 − p⁴ − (1 − p)⁴
+    "dropping_equal_groups_only_scales": {
+        "scale": pytest.approx(2 / (2 - 0.02**4 - 0.98**4 - 2 * 0.5**4), abs=1e-9),
+        "cosine": near(1, 12),
+        "all": near(1.46, 2),
+        "mixed": near(0.17, 2),
+    },
+    "clipped_ratios_trade_bias_for_noise": {
+        "exact": ROUNDING,
+        "noise": near(19.2, 1),
+        "clipped": near(0.883, 3),
+        "clipped_noise": near(0.40, 2),
+        "naive": near(0.224, 3),
+    },
+    # arXiv 2305.18290, eq. 4; arXiv 2310.12036, theorem 1
+    "preferences_rest_at_closed_forms": {
+        "there": ROUNDING,
+        "before": near(0.053, 3),
+        "ipo": ROUNDING,
+    },
 }
 
 
@@ -85,7 +107,7 @@ def test_statements_quote_every_number_and_no_other(name):
 
 def test_the_order_of_the_variances():
     numbers = CLAIMS["critics_take_variance_away"].numbers
-    order = [numbers[k] for k in ("reinforce", "qac", "baseline", "td")]
+    order = [numbers[k] for k in ("total", "reinforce", "qac", "baseline", "td")]
     assert order == sorted(order, reverse=True)
 
 

@@ -6,14 +6,15 @@ is the sentence; a test holds every number to what was published or first found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from logpi.audit import offline
 from logpi.audit.adversary import worst_case
 from logpi.audit.calls import audit
+from logpi.audit.claim import Claim, Claims, Numbers
 from logpi.audit.models import chain, questions, texts
 from logpi.core import coefficient, credit
 from logpi.core.recipe import Recipe
@@ -23,47 +24,7 @@ from logpi.worlds.mdp.zoo import bandit, tokens_capital
 
 __all__ = ["CLAIMS", "Claim"]
 
-Numbers = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One fact: its name, the sentence that states it, and the function that computes it."""
-
-    name: str
-    statement: str  # with a place for each number, as `str.format` has them
-    function: Callable[[], Numbers]
-
-    @cached_property
-    def numbers(self) -> Numbers:
-        """The numbers, computed once."""
-        return self.function()
-
-    def text(self) -> str:
-        """The sentence with its numbers; what is rounding is said to be, on any machine alike."""
-        return self.statement.format(**{name: _Shown(x) for name, x in self.numbers.items()})
-
-
-class _Shown(float):
-    """A number whose format "tiny" does not print the digits of rounding errors."""
-
-    def __format__(self, spec: str) -> str:
-        if spec != "tiny":
-            return super().__format__(spec)
-        return "below 1e-12" if abs(self) < 1e-12 else f"{float(self):.0e}"
-
-
-_FOUND: dict[str, Claim] = {}
-CLAIMS: Mapping[str, Claim] = _FOUND
-"""Every claim by its name, in the order in which the documentation tells them."""
-
-
-def _claim(statement: str) -> Callable[[Callable[[], Numbers]], Callable[[], Numbers]]:
-    def register(function: Callable[[], Numbers]) -> Callable[[], Numbers]:
-        _FOUND[function.__name__] = Claim(function.__name__, statement, function)
-        return function
-
-    return register
+_FOUND = Claims()
 
 
 def _number(x: float | None) -> float:
@@ -87,7 +48,7 @@ _CENTRED = Recipe("groups", credit.group_centred)
 _SCALED = Recipe("groups", credit.group_relative(epsilon=0.0))
 
 
-@_claim(
+@_FOUND.claim(
     "Leave-one-out is exact: over all groups of 2, 3 and 4 pulls of a bandit of three arms its "
     "largest bias is {bias:tiny}."
 )
@@ -97,7 +58,7 @@ def leave_one_out_is_exact() -> Numbers:
     return {"bias": max(f.bias_norm for f in found)}
 
 
-@_claim(
+@_FOUND.claim(
     "Subtracting the group's mean shrinks the gradient and keeps its direction: {two:.4g} and "
     "{four:.4g} of the exact one for groups of 2 and 4, which is (G−1)/G; cosine "
     "{cosine:.12f}."
@@ -112,7 +73,7 @@ def the_mean_shrinks() -> Numbers:
     }
 
 
-@_claim(
+@_FOUND.claim(
     "Dividing by the group's standard deviation turns it: cosine {two:.3f} for groups of 2, "
     "{four:.3f} for groups of 4."
 )
@@ -124,7 +85,7 @@ def the_spread_turns() -> Numbers:
     }
 
 
-@_claim(
+@_FOUND.claim(
     "With rewards of 0 and 1 the z-score has an objective of its own. On two questions that are "
     "answered right with probability .02 and .5 its mean is turned from the gradient of the return "
     "(cosine {cosine:.4f}); it is the gradient of E[h(p)] (bias {bias:tiny}), where h' weighs a "
@@ -139,7 +100,7 @@ def z_scores_ascend_something_else() -> Numbers:
     }
 
 
-@_claim(
+@_FOUND.claim(
     "Dividing by the group's mean instead, as MaxRL does, ascends the logarithm of the success "
     "probability to the group's order (bias {bias:tiny}); the cosine with the return is "
     "{cosine:.4f}."
@@ -158,7 +119,7 @@ def max_rl_ascends_the_logarithm() -> Numbers:
 _BATCH_MEAN = replace(RECIPES["dapo"], data="groups")
 
 
-@_claim(
+@_FOUND.claim(
     "All 40 texts of at most 3 tokens out of 3 words and an end, groups of 2, the worst of 40 "
     "random policies and rewards: per-sequence averaging with z-scores (GRPO) has cosine "
     "{grpo:.3f}, averaging over the group's tokens with z-scores {token:.3f}, the same without "
@@ -178,7 +139,7 @@ def lengths_and_spreads_turn() -> Numbers:
     }
 
 
-@_claim(
+@_FOUND.claim(
     "Looking for bad policies and rewards in [−1, 1] instead of drawing them, GRPO's mean gradient "
     "is found pointing away from the gradient of the return: cosine {grpo:.2f}. The same search "
     "finds nothing against leave-one-out: {rloo:.4f}."
@@ -191,7 +152,7 @@ def grpo_can_point_away() -> Numbers:
     }
 
 
-@_claim(
+@_FOUND.claim(
     "A mean over tokens is biased because the number of tokens is drawn with the rows, and less so "
     "the more there are: with 1, 2 and 3 groups of 2 in a batch its cosine is {one:.5f}, {two:.5f} "
     "and {three:.5f}."
@@ -208,14 +169,15 @@ def more_groups_help_the_mean_over_tokens() -> Numbers:
 _CHAIN = 36  # a seed for which the usual order holds; it is no theorem
 
 
-@_claim(
-    "3 states, 2 actions, horizon 3, exact critics, total variance of one row's gradient: "
-    "REINFORCE {reinforce:.3f} > QAC {qac:.3f} > REINFORCE minus V {baseline:.3f} > A2C's TD error "
-    "{td:.3f}; the largest bias is {bias:tiny}."
+@_FOUND.claim(
+    "3 states, 2 actions, horizon 3, exact critics, total variance of one row's gradient: the "
+    "whole return {total:.3f} > REINFORCE {reinforce:.3f} > QAC {qac:.3f} > REINFORCE minus V "
+    "{baseline:.3f} > A2C's TD error {td:.3f}; the largest bias is {bias:tiny}."
 )
 def critics_take_variance_away() -> Numbers:
     """The classic estimators with exact critics."""
     names = {
+        "total": "reinforce_total",
         "reinforce": "reinforce",
         "qac": "qac",
         "baseline": "reinforce_baseline",
@@ -226,7 +188,7 @@ def critics_take_variance_away() -> Numbers:
     return {key: r.total_variance for key, r in found.items()} | {"bias": bias}
 
 
-@_claim(
+@_FOUND.claim(
     "With γ = .6, REINFORCE as most code has it has the mean of a direction without γ^t (bias "
     "{without:tiny}), and is off for the return discounted from the start (cosine {cosine:.4f}); "
     "with γ^t in front its bias for that is {start:tiny}."
@@ -243,7 +205,7 @@ def the_discount_in_front() -> Numbers:
     }
 
 
-@_claim(
+@_FOUND.claim(
     "Weighing each decision of another policy's rows by its own ratio forgets that the other "
     "policy also goes elsewhere: off-policy actor-critic on rows of the uniform policy has cosine "
     "{cosine:.4f}; on the policy's own rows its bias is {own:tiny}."
@@ -256,7 +218,7 @@ def ratios_forget_the_states() -> Numbers:
     return {"cosine": _number(away.against("return").cosine), "own": own.bias_norm}
 
 
-@_claim(
+@_FOUND.claim(
     "The second step on the same batch is another estimator: after one step of PPO with a large "
     "step size {clipped:.1%} of decisions are clipped, and the cosine with the exact gradient at "
     "the moved policies falls from {first:.4f} to {second:.4f}."
@@ -279,7 +241,7 @@ def _only(term: object) -> Recipe:
     return Recipe("on-policy", credit.one, term)  # pyright: ignore[reportArgumentType] # a coefficient
 
 
-@_claim(
+@_FOUND.claim(
     "One decision, no reward, a pull toward a reference policy. The mean gradient of k1 in the "
     "loss is {k1:tiny}. That of k2 is the gradient of the reverse KL (bias {k2:tiny}). That of k3 "
     "is the gradient of the forward KL (bias {k3:tiny}), not of the reverse one "
@@ -305,7 +267,7 @@ def the_estimators_of_the_kl() -> Numbers:
     }
 
 
-@_claim(
+@_FOUND.claim(
     "Over 3 decisions only the penalty in the reward keeps that an action changes later states: "
     "its bias for the whole trajectory's reverse KL is {reward:tiny}, and k2 in the loss has "
     "cosine {loss:.4f} with it."
@@ -325,7 +287,7 @@ def only_the_reward_keeps_the_future() -> Numbers:
 # -- luck ------------------------------------------------------------------------------------------
 
 
-@_claim(
+@_FOUND.claim(
     '"The capital of France is" Paris (.9, pays 10), Lyon or Marseille (pay −10): under REINFORCE '
     "the words before the city are pushed with mean {mean:.4g} and variance {variance:.4g}, though "
     "their true advantage is {truth:.2g}; the cities' are {paris:.4g}, {lyon:.4g} and "
@@ -343,3 +305,7 @@ def luck_is_pushed_into_the_prefix() -> Numbers:
         "lyon": lyon.advantage,
         "marseille": marseille.advantage,
     }
+
+
+CLAIMS: Mapping[str, Claim] = {**_FOUND, **offline.FOUND}
+"""Every claim by its name, in the order in which the documentation tells them."""
