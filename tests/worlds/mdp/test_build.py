@@ -374,3 +374,19 @@ def test_wrap_keeps_the_arrays_and_their_index_type():
     assert np.shares_memory(t.indices, indices)
     assert shape_of(t) == (1, 2)
     assert_array_equal((t @ np.array([3.0, 4.0])), [4])
+
+
+@pytest.mark.parametrize("discount", [None, "0.9", True])
+def test_a_discount_is_a_number(discount):
+    with pytest.raises(ModelError, match=r"discount is .* must be a number"):
+        from_dense([[[1.0]]], [1.0], discount)
+
+
+def test_words_are_no_probabilities():
+    with pytest.raises(ModelError, match="an array of numbers was expected"):
+        from_dense([["a"]], [1.0], 0.9)
+
+
+def test_a_function_must_answer_with_three_things():
+    with pytest.raises(ModelError, match=r"gave a NoneType, not \(successors, prob"):
+        from_function(lambda s, a: None, 3, 1, discount=0.9)

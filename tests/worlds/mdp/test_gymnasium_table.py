@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from logpi.core.errors import ConfigError, ModelError
-from logpi.worlds.mdp.gymnasium_table import from_gymnasium
+from logpi.worlds.mdp.gymnasium_table import environment_named, from_gymnasium
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -142,3 +142,10 @@ def test_without_gymnasium_its_extra_is_named_and_a_table_still_read(monkeypatch
     with pytest.raises(ConfigError, match=r"pip install logpi\[gym\]"):
         from_gymnasium("FrozenLake-v1", discount=0.9)
     assert from_gymnasium(env_of({0: {0: [(1.0, 0, 1, False)]}}), discount=0.9).states == 1
+
+
+def test_what_is_no_environment():
+    with pytest.raises(ConfigError, match="takes an environment or a name, not None"):
+        from_gymnasium(None, discount=0.9)
+    with pytest.raises(ConfigError, match=r"cannot make 'FrozenLake-v1'.*unexpected keyword"):
+        environment_named("FrozenLake-v1", rows=3)

@@ -11,7 +11,7 @@ import pytest
 
 from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.epsilon_soft import epsilon_soft
-from logpi.worlds.mdp.planning.bellman import backup, greedy
+from logpi.worlds.mdp.planning.bellman import greedy
 from logpi.worlds.mdp.planning.evaluate import (
     action_values,
     advantages,
@@ -22,6 +22,7 @@ from logpi.worlds.mdp.planning.evaluate import (
 from logpi.worlds.mdp.planning.finite_horizon import finite_horizon
 from logpi.worlds.mdp.planning.policies import deterministic, uniform
 from logpi.worlds.mdp.planning.policy_iteration import policy_iteration
+from logpi.worlds.mdp.planning.solve import solve
 from logpi.worlds.mdp.planning.value_iteration import value_iteration
 
 UP, RIGHT, DOWN, LEFT, STAY = range(5)
@@ -259,10 +260,7 @@ def test_zhao_tables_4_4_and_4_5_policy_iteration():
     assert np.allclose(first.q, [[-10, -9, -7.1], [-9, -7.1, -9.1]], atol=1e-9)
     assert [m.layout.actions[a] for a in second.policy] == ["right", "stay"]
     assert np.allclose(second.value, [10, 10], atol=1e-9)
-    v, iterates = np.zeros(2), []
-    for _ in range(3):  # evaluating "left, left" step by step
-        v = backup(m, v)[:, 0]
-        iterates.append(v.tolist())
+    iterates = [evaluate(m, [0, 0], horizon=k) for k in (1, 2, 3)]
     assert np.allclose(iterates, [[-1, 0], [-1.9, -0.9], [-2.71, -1.71]], atol=1e-9)
 
 
@@ -332,9 +330,7 @@ SB_4_1_SWEEPS = {
 @pytest.mark.parametrize("count", SB_4_1_SWEEPS)
 def test_sutton_fig_4_1_sweeps_of_policy_evaluation(count):
     m = zoo.terminal_grid()
-    v = np.zeros(16)
-    for _ in range(count):
-        v = np.where(m.terminal, 0, backup(m, v).mean(1))
+    v = evaluate(m, uniform(m), horizon=count)
     assert np.allclose(v[:8], SB_4_1_SWEEPS[count], atol=0.051)
     assert np.allclose(v, v[::-1])
 
@@ -423,6 +419,26 @@ def test_sutton_fig_5_2_when_to_stick_at_blackjack():
     assert lowest[1:] == [18] * 7 + [19, 19]
 
 
+def test_sutton_ex_10_2_access_control():
+    """The first edition's R-learning found an average reward of 2.73, exploring a little."""
+    m = zoo.access_control()
+    best = solve(m, "average_reward")
+    assert 2.73 < best.facts["gain"] < 2.76
+    soft = solve(epsilon_soft(m, 0.1), "average_reward")
+    assert soft.facts["gain"] < 2.66
+    accepts = best.policy.reshape(
+        11, 4
+    )  # Fig 10.5: the best customers always, the others when free
+    assert accepts[1:, 3].all()
+    assert (np.diff(accepts, axis=0) >= 0).all()
+    assert (np.diff(accepts, axis=1) >= 0).all()
+
+
+def test_frozen_lake_undiscounted_is_reached_14_times_in_17():
+    assert np.isclose(solved(zoo.frozen_lake(discount=1.0))[0], 14 / 17)
+    assert np.isclose(solved(zoo.frozen_lake("8x8", discount=1.0))[0], 1.0)
+
+
 def test_sutton_ex_6_7_going_left_is_worth_less():
     m = zoo.maximisation_bias()
     assert np.allclose(solved(m)[:2], [0, -0.1])
@@ -449,6 +465,14 @@ def test_pymdptoolbox_forest_over_three_years():
     m = zoo.forest(discount=0.9)
     assert np.allclose(decisions(m, 3), [2.6973, 5.9373, 9.9373])
     assert np.allclose(decisions(m, 2), [0.81, 3.24, 7.24])
+
+
+def test_pymdptoolbox_forest_by_four_sweeps_and_by_its_average():
+    m = zoo.forest(discount=0.96)  # the values at which its ValueIteration(P, R, 0.96) stops
+    assert np.allclose(decisions(m, 4), [5.93215488, 9.38815488, 13.38815488], atol=1e-8)
+    found = solve(m, "average_reward")  # its RelativeValueIteration(P, R)
+    assert np.isclose(found.facts["gain"], 3.24)
+    assert found.policy.tolist() == [0, 0, 0]
 
 
 def gain(m, policy):

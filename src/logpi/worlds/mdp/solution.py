@@ -44,3 +44,10 @@ class Solution:
     seconds: float  # CPU seconds of this thread
     history: tuple[Iterate, ...] = ()
     facts: dict[str, float] = field(default_factory=dict[str, float])  # gain, span, ...
+
+    def __repr__(self) -> str:
+        """The sizes and how it was found, not the arrays."""
+        return (
+            f"Solution({self.method!r}, states={len(self.value)}, bound={self.bound:.2g}, "
+            f"sweeps={self.sweeps}, seconds={self.seconds:.2g})"
+        )

@@ -24,6 +24,22 @@ from logpi.worlds.mdp.planning.policies import uniform
 from .cases import distance, exact_value, make_model, random_model, seeds
 
 
+@given(seeds, st.integers(1, 9))
+def test_a_horizon_is_as_many_backups(seed, horizon):
+    m = random_model(seed, 1.0)
+    pi, v = some_policy(m, seed), np.zeros(m.states)
+    for _ in range(horizon):
+        v = np.where(m.terminal, 0, (pi * np.where(m.allowed, backup(m, v), 0)).sum(1))
+    assert np.allclose(evaluate(m, pi, horizon=horizon), v)
+
+
+def test_a_horizon_counts_decisions():
+    m = zoo.make("book_grid", discount=1.0)  # in which no policy ever ends
+    assert evaluate(m, np.full(25, 4), horizon=7)[17] == 7.0
+    with pytest.raises(ConfigError, match="horizon is 0"):
+        evaluate(m, np.full(25, 4), horizon=0)
+
+
 def some_policy(m, seed):
     pi = np.random.default_rng(seed).random(m.reward.shape) * m.allowed
     return pi / np.where(m.terminal, 1, pi.sum(1))[:, None]

@@ -74,3 +74,29 @@ def test_near_misses_are_named():
 def test_discount_1_without_an_end_names_a_state():
     with pytest.raises(ModelError, match="from state 0 no policy does"):
         solve(zoo.two_state(discount=1.0))
+
+
+def test_a_solution_shows_its_sizes_and_not_its_arrays():
+    shown = repr(solve(zoo.make("book_grid"), "policy_iteration"))
+    assert shown.startswith("Solution('policy iteration', states=25, bound=")
+    assert len(shown) < 120
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "said"),
+    [
+        ("book_grid", {}, r"solve takes a FiniteMDP, not 'book_grid'.*zoo\.make\('book_grid'\)"),
+        (None, {}, "solve takes a FiniteMDP, not a NoneType"),
+        (zoo.make("two_state"), {"method": 3}, "there is no method `3`"),
+        (zoo.make("two_state"), {"tolerance": "small"}, "tolerance is small but must be"),
+        (zoo.make("two_state"), {"method": "soft_policy_iteration"}, "needs its option `beta`"),
+    ],
+)
+def test_what_is_no_model_no_method_and_no_number(given, told, said):
+    with pytest.raises(ConfigError, match=said):
+        solve(given, **told)
+
+
+def test_a_policy_of_what_is_no_model():
+    with pytest.raises(ConfigError, match="takes a FiniteMDP, not 'cliff'"):
+        evaluate("cliff", [0])

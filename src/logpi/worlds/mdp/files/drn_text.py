@@ -64,6 +64,8 @@ class DrnText:
             return float(text)
         except ValueError:
             pass
+        if not text:
+            raise ModelError(f"line {line}: it ends before its number; is the file truncated?")
         try:
             return self.placeholders[text] if text[:1] == "$" else float(Fraction(text))
         except (KeyError, ValueError, ZeroDivisionError):

@@ -26,13 +26,15 @@ __all__ = [
 
 
 def evaluate(
-    m: FiniteMDP, policy: ArrayLike, *, tolerance: float | None = None
+    m: FiniteMDP, policy: ArrayLike, *, tolerance: float | None = None, horizon: int | None = None
 ) -> Float[ndarray, " S"]:
     """v_π, by solving Bellman's linear equations; 0 in terminal states.
 
     v_π = r_π + γ P_π v_π   ⇔   v_π = (I − γ P_π)⁻¹ r_π           Zhao, eq. 2.10
 
-    The solve is exact up to rounding. With `tolerance` the error is also certified.
+    The solve is exact up to rounding. With `tolerance` the error is also certified. With a
+    `horizon` the task is over after so many decisions: the value is that of as many sweeps of
+    iterative policy evaluation from zeros, whatever the discount.
 
     Raises `ModelError` where discount is 1 and the policy does not surely reach a terminal state,
     and `ConfigError` where the tolerance is below what rounding lets one certify.
@@ -40,8 +42,12 @@ def evaluate(
     >>> from logpi.worlds.mdp.zoo import make
     >>> evaluate(make("two_state", discount=0.9), [0, 0])
     array([-10.,  -9.])
+    >>> evaluate(make("two_state", discount=0.9), [0, 0], horizon=2)  # Zhao, Table 4.4
+    array([-1.9, -0.9])
     """
     chain = chain_of(m, as_probabilities(m, policy))
+    if horizon is not None:
+        return _value_of_decisions(chain, m.discount, horizon)
     if m.discount == 1:
         require_proper(chain)
     v = chain_value(chain, m.discount)
@@ -50,6 +56,15 @@ def evaluate(
             f"tolerance {tolerance:g} is below what float64 can certify for this policy: "
             f"the smallest is {bound:.2g}."
         )
+    return v
+
+
+def _value_of_decisions(chain: Chain, discount: float, horizon: int) -> Float[ndarray, " S"]:
+    if horizon < 1:
+        raise ConfigError(f"horizon is {horizon} but counts decisions: 1 or more.")
+    v = np.zeros(len(chain.reward))
+    for _ in range(horizon):
+        v = np.where(chain.terminal, 0.0, chain.reward + discount * (chain.transitions @ v))
     return v
 
 
