@@ -122,7 +122,7 @@ SURFACE = {
         "vtrace_value",
     ],
     "logpi.core.seeds": ["mix"],
-    "logpi.core.surrogate": ["surrogate"],
+    "logpi.core.surrogate": ["surrogate", "surrogate_slope"],
     "logpi.core.traits": ["Traits", "factory", "fitting", "name_of", "traits", "traits_of"],
     "logpi.core.types": [
         "Aggregate",

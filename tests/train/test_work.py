@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from tests.train.bandits import Bandit
 
 from logpi.core import Signals
 from logpi.core.recipe import Recipe
 from logpi.recipes import RECIPES
-from logpi.train.work import Work, rolled_up, work_of
+from logpi.train.work import Work, parts_of, rolled_up, work_of
 from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.policy import TabularSoftmax
 from logpi.worlds.mdp.source import Draw, SampledSource
@@ -41,3 +43,37 @@ def test_sequence_ratios_pairs_and_other_policies_keep_their_rows():
         assert kept is whole
     _, whole, kept = work(RECIPES["ppo"], policy=Bandit())
     assert kept is whole
+
+
+def test_parts_hold_every_decision_once_with_what_belongs_to_it():
+    _, _, split = work(RECIPES["ppo"])
+    split = replace(split, signals=split.signals.having(group=None))
+    policy = TabularSoftmax(zoo.make("random_walk"))
+    parts = parts_of(split, policy, 4, seed=3)
+    assert len(parts) == 4
+    assert sorted(torch.cat([rows for rows, _ in parts]).tolist()) == list(range(len(split.weight)))
+    for rows, part in parts:
+        assert torch.equal(part.inputs.state, split.inputs.state[rows])
+        assert torch.equal(part.signals.reward, split.signals.reward[rows])
+        assert torch.equal(part.signals.weight, split.signals.weight[rows])
+        assert part.signals.value is None
+        for name in ("weight", "live", "target"):
+            assert torch.equal(getattr(part, name), getattr(split, name)[rows]), name
+    (only,) = parts_of(split, policy, 1, seed=3)
+    assert only[1] is split
+    assert parts_of(parts_of_none(split), policy, 4, seed=0) == []
+
+
+def parts_of_none(w: Work) -> Work:
+    return Work(w.inputs, w.signals.take(torch.arange(0)), w.weight[:0], w.live[:0], None)
+
+
+def test_where_rows_cannot_be_split_those_of_other_parts_have_no_weight():
+    _, whole, kept = work(RECIPES["ppo"], policy=Bandit())
+    parts = parts_of(kept, Bandit(), 2, seed=0)
+    assert len(parts) == 2
+    assert torch.equal(sum(part.weight for _, part in parts), whole.weight)
+    for rows, part in parts:
+        assert part.weight[rows].sum() == part.weight.sum()
+        assert torch.equal(part.live[rows], whole.live[rows])
+        assert part.live.sum() == whole.live[rows].sum()

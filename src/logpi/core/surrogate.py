@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["surrogate"]
+__all__ = ["surrogate", "surrogate_slope"]
 
 
 def surrogate(
@@ -25,3 +25,15 @@ def surrogate(
     [[-1.5, -0.0]]
     """
     return -(weight * coefficient.detach() * logp).sum()
+
+
+def surrogate_slope(
+    coefficient: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
+) -> Float[Tensor, "n t"]:
+    """∂ surrogate/∂logp = −weight · coefficient, for a policy that differentiates itself.
+
+    >>> import torch
+    >>> surrogate_slope(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.5, 0.5]])).tolist()
+    [[-1.5, 0.0]]
+    """
+    return -weight * coefficient

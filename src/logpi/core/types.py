@@ -8,7 +8,7 @@ Every world yields N rows of T decisions. Shapes are named once, here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -172,6 +172,13 @@ class Signals:
         facts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: x[rows] for k, x in facts.items() if x is not None})
 
+    def split(self, order: Int[Tensor, " n"], sizes: Sequence[int]) -> list[Signals]:
+        """The facts of the rows in this order, in parts of these sizes."""
+        facts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        known = {k: x[order].split(sizes) for k, x in facts.items() if x is not None}
+        parts = zip(*known.values(), strict=True)
+        return [Signals(**dict(zip(known, part, strict=True))) for part in parts]
+
     def unrolled(self) -> Signals:
         """The facts of each decision as a row of its own: k rows of one decision, in order."""
         row, step = self.mask.nonzero(as_tuple=True)
@@ -257,12 +264,16 @@ class Regulariser(Protocol):
 class Part:
     """Some rows of a batch on their way through the policy.
 
-    `logp` is live: call backward before asking for the next part.
+    `logp` is live: call backward before asking for the next part. Where there is `push`, `logp` and
+    `entropy` carry no gradient, and the policy differentiates itself: `push` adds a loss's
+    gradient to the parameters', given the loss's slopes along `logp` and along `entropy`.
     """
 
     rows: Int[Tensor, " k"]
     logp: Float[Tensor, "k t"]
     entropy: Float[Tensor, "k t"] | None = None
+    push: Callable[[Tensor, Tensor | None], None] | None = None
+    whole: bool = False  # known to be all rows, in order
 
 
 @runtime_checkable
@@ -299,6 +310,10 @@ class StepwisePolicy(Policy, Protocol):
 
     def unroll(self, inputs: Any, mask: Bool[Tensor, "n t"]) -> Any:
         """Each decision of the mask as a row of its own, in order: k rows of one decision."""
+        ...
+
+    def split(self, inputs: Any, order: Int[Tensor, " n"], sizes: Sequence[int]) -> Sequence[Any]:
+        """The rows in this order, in parts of these sizes."""
         ...
 
 

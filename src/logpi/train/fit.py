@@ -10,6 +10,7 @@ from torch import Tensor
 from logpi.core.errors import ConfigError
 from logpi.core.seeds import mix
 from logpi.core.types import Critic
+from logpi.train.optimizer import parameters_of
 from logpi.train.sections import OptimConfig
 from logpi.train.update import clip_gradient, minibatches, take_step
 from logpi.train.work import Work
@@ -71,6 +72,6 @@ def fit_critic(
         for rows in minibatches(work.signals, count, seed=mix(seed, k)):
             share = weight if count == 1 else weight * rows[:, None] * count
             loss = critic_gradient(critic, work, share, optim)
-            clip_gradient(critic.named_parameters(), optim.clip, what="critic")
+            clip_gradient(parameters_of(optimizer), optim.clip, what="critic")
             take_step(optimizer)
     return loss

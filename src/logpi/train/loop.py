@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from logpi.train.optimizer import (
     load_optimizer,
     make_optimizer,
     optimizer_tensors,
+    parameters_of,
     set_learning_rate,
 )
 from logpi.train.record import decision_records
@@ -35,10 +37,9 @@ from logpi.train.update import (
     accumulate,
     clip_gradient,
     clipped,
-    minibatches,
     take_step,
 )
-from logpi.train.work import Work, rolled_up, work_of
+from logpi.train.work import Work, parts_of, rolled_up, work_of
 
 __all__ = ["Outcome", "Trainer", "World"]
 
@@ -185,33 +186,36 @@ class Trainer:
         work = Work(batch.inputs, signals, weight, live, target)
         work = work_of(work, recipe, self.world.policy)
         whole = Pushed(torch.full_like(work.weight, torch.nan), torch.zeros_like(work.weight))
-        steps = 0
-        for here, count in self._parts(work, recipe.epochs):
+        steps, policy = 0, self.world.policy
+        # The last two passes: one that ended early left what the one before it says.
+        last = deque[tuple[Tensor, Pushed]](maxlen=2 * self.config.minibatches)
+        for rows, part, count in self._parts(work, recipe.epochs):
             # Fixed on the whole batch: a constant factor lets each part stand for it.
-            share = work.weight * here * count
-            live = work.live & here
+            share = part.weight * count
             pushed = accumulate(
-                self.world.policy, work.inputs, work.signals, share, recipe=recipe, live=live
+                policy, part.inputs, part.signals, share, recipe=recipe, live=part.live
             )
-            whole.logp = torch.where(here, pushed.logp, whole.logp)
-            whole.coefficient = torch.where(here, pushed.coefficient, whole.coefficient)
-            if _too_far(recipe, work.signals, pushed.logp):
+            last.append((rows, pushed))
+            if _too_far(recipe, part.signals, pushed.logp):
                 self.optimizer.zero_grad()
                 break
-            figures |= pushed.figures | self._step(work, share, seed=steps)
+            figures |= pushed.figures
+            figures |= self._step(part, share, seed=steps)
             steps += 1
         figures["steps"] = float(steps)
+        for rows, pushed in last:
+            whole.keep(rows, pushed)
         whole.logp = rolled_up(whole.logp, signals.mask, empty=torch.nan)
         whole.coefficient = rolled_up(whole.coefficient, signals.mask, empty=0.0)
         return whole, figures
 
-    def _parts(self, work: Work, epochs: int) -> Iterator[tuple[Tensor, int]]:
-        """Of each step the rows [n, 1] that it reads, and how many parts make up the batch."""
+    def _parts(self, work: Work, epochs: int) -> Iterator[tuple[Tensor, Work, int]]:
+        """Of each step the rows that it is of, its work, and how many parts make up the batch."""
         for epoch in range(epochs):
             seed = mix(self.config.seed, self.done, epoch)
-            parts = list(minibatches(work.signals, self.config.minibatches, seed=seed))
-            for rows in parts:
-                yield rows[:, None], len(parts)
+            parts = parts_of(work, self.world.policy, self.config.minibatches, seed=seed)
+            for rows, part in parts:
+                yield rows, part, len(parts)
 
     def _step(self, work: Work, weight: Tensor, *, seed: int) -> dict[str, float]:
         """Move policy and critic, once the policy's gradient is known to be finite."""
@@ -219,7 +223,7 @@ class Trainer:
         if self._together:
             return self._step_together(work, corrected(work.signals, self.recipe, weight))
         limit = None if natural else self.config.optim.clip
-        norm = clip_gradient(policy.named_parameters(), limit, what="policy")
+        norm = clip_gradient(parameters_of(self.optimizer), limit, what="policy")
         figures = {"gradient_norm": norm}
         if work.target is not None:
             told = corrected(work.signals, self.recipe, weight)
@@ -242,8 +246,8 @@ class Trainer:
         assert critic is not None
         assert self.critic_optimizer is not None
         loss = critic_gradient(critic, work, weight, optim)
-        both = [*self.world.policy.named_parameters()]
-        both += [(f"critic.{name}", p) for name, p in critic.named_parameters()]
+        both = parameters_of(self.optimizer)
+        both += [(f"critic.{name}", p) for name, p in parameters_of(self.critic_optimizer)]
         norm = clip_gradient(both, optim.clip, what="policy's and critic")
         take_step(self.critic_optimizer)
         take_step(self.optimizer)

@@ -12,7 +12,13 @@ from logpi.core.errors import ConfigError, RunError
 from logpi.train.config import OptimConfig
 from logpi.train.flat import FlatAdamW, may_be_flat
 
-__all__ = ["load_optimizer", "make_optimizer", "optimizer_tensors", "set_learning_rate"]
+__all__ = [
+    "load_optimizer",
+    "make_optimizer",
+    "optimizer_tensors",
+    "parameters_of",
+    "set_learning_rate",
+]
 
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 _FUSED = ("cpu", "cuda", "mps", "xpu")
@@ -59,7 +65,7 @@ def optimizer_tensors(optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
     """
     return {
         f"{key}/{name}": state[key]
-        for name, parameter in _named(optimizer)
+        for name, parameter in parameters_of(optimizer)
         if (state := optimizer.state.get(parameter))
         for key in _STATE
     }
@@ -70,7 +76,7 @@ def load_optimizer(optimizer: torch.optim.AdamW, tensors: Mapping[str, Tensor]) 
 
     Raises `RunError` where the tensors belong to other parameters than the optimizer's.
     """
-    named = dict(_named(optimizer))
+    named = dict(parameters_of(optimizer))
     _check(named, tensors)
     optimizer.state.clear()
     for name, parameter in named.items():
@@ -82,7 +88,14 @@ def load_optimizer(optimizer: torch.optim.AdamW, tensors: Mapping[str, Tensor]) 
         }
 
 
-def _named(optimizer: torch.optim.AdamW) -> list[tuple[str, Parameter]]:
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[tuple[str, Parameter]]:
+    """What the optimizer moves, by name.
+
+    >>> layer = torch.nn.Linear(2, 1)
+    >>> moved = make_optimizer(layer.named_parameters(), OptimConfig(lr=0.1))
+    >>> [name for name, _ in parameters_of(moved)]
+    ['weight', 'bias']
+    """
     return [
         pair
         for group in optimizer.param_groups

@@ -13,12 +13,20 @@ from torch.nn import Parameter
 
 from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
-from logpi.core.surrogate import surrogate
+from logpi.core.surrogate import surrogate, surrogate_slope
 from logpi.core.traits import traits_of
-from logpi.core.types import Policy, Signals
+from logpi.core.types import Part, Policy, Regulariser, Signals
 from logpi.train.flat import in_one_piece
 
-__all__ = ["Pushed", "accumulate", "clip_gradient", "clipped", "minibatches", "take_step"]
+__all__ = [
+    "Pushed",
+    "accumulate",
+    "clip_gradient",
+    "clipped",
+    "minibatches",
+    "partition",
+    "take_step",
+]
 
 
 @dataclass(slots=True)
@@ -28,6 +36,11 @@ class Pushed:
     logp: Tensor  # under the policy just before the step; NaN where it was not computed
     coefficient: Tensor  # exactly 0 where it was known to be
     figures: dict[str, float] = field(default_factory=dict)
+
+    def keep(self, rows: Tensor, part: Pushed) -> None:
+        """Write down what was pushed of these rows; `part` is of them alone, or of all."""
+        here = slice(None) if len(part.logp) == len(rows) else rows
+        self.logp[rows], self.coefficient[rows] = part.logp[here], part.coefficient[here]
 
 
 def accumulate(
@@ -43,22 +56,55 @@ def accumulate(
     regulariser = recipe.regulariser
     entropy = entropy_mass = 0.0
     for part in policy.parts(inputs, live, unit=unit, entropy=regulariser is not None):
-        here, rows = live[part.rows], part.rows
+        rows, facts, here, share = part.rows, signals, live, weight
+        if not part.whole:
+            facts, here, share = signals.take(rows), live[rows], weight[rows]
         logp = part.logp.detach()
-        coefficient = recipe.coefficient(signals.take(rows).having(logp=logp))
-        coefficient = torch.where(here, coefficient, 0.0)
+        coefficient = torch.where(here, recipe.coefficient(facts.having(logp=logp)), 0.0)
         _check_finite(rows, logp, coefficient)
-        loss = surrogate(part.logp, coefficient, weight[rows])
+        bonus = None
         if regulariser is not None and part.entropy is not None:
-            loss = loss - (weight[rows] * here * regulariser(part.entropy)).sum()
-            entropy += float((weight[rows] * here * part.entropy.detach()).sum())
-            entropy_mass += float((weight[rows] * here).sum())
-        loss.backward()
-        pushed.logp[rows] = torch.where(here, logp, torch.nan)
-        pushed.coefficient[rows] = coefficient
+            counted = share * here
+            bonus = _Bonus(regulariser, part.entropy, counted)
+            entropy += float((counted * part.entropy.detach()).sum())
+            entropy_mass += float(counted.sum())
+        _push(part, coefficient, share, bonus)
+        logp = torch.where(here, logp, torch.nan)
+        if part.whole:
+            pushed = Pushed(logp, coefficient)
+        else:
+            pushed.logp[rows], pushed.coefficient[rows] = logp, coefficient
     if entropy_mass:
         pushed.figures["entropy"] = entropy / entropy_mass
     return pushed
+
+
+@dataclass(frozen=True, slots=True)
+class _Bonus:
+    """What a recipe adds for the entropy of some rows: Σ share · regulariser(entropy)."""
+
+    regulariser: Regulariser
+    entropy: Tensor
+    share: Tensor
+
+    def gained(self, entropy: Tensor) -> Tensor:
+        return (self.share * self.regulariser(entropy)).sum()
+
+    def slope(self) -> Tensor:
+        """Along the entropy."""
+        known = self.entropy.detach().requires_grad_()
+        return torch.autograd.grad(self.gained(known), known)[0]
+
+
+def _push(part: Part, coefficient: Tensor, share: Tensor, bonus: _Bonus | None) -> None:
+    """Add the gradient of surrogate − bonus to the parameters'."""
+    if part.push is not None:
+        part.push(surrogate_slope(coefficient, share), None if bonus is None else -bonus.slope())
+        return
+    loss = surrogate(part.logp, coefficient, share)
+    if bonus is not None:
+        loss = loss - bonus.gained(bonus.entropy)
+    loss.backward()
 
 
 def clip_gradient(
@@ -117,21 +163,34 @@ def minibatches(signals: Signals, count: int, *, seed: int) -> Iterator[Tensor]:
     [[True, True]]
     """
     rows = signals.mask.shape[0]
-    device = signals.mask.device
+    for chosen in partition(signals, count, seed=seed):
+        here = torch.zeros(rows, dtype=torch.bool, device=chosen.device)
+        here[chosen] = True
+        yield here
+
+
+def partition(signals: Signals, count: int, *, seed: int) -> list[Tensor]:
+    """The rows of each of those parts, by their numbers.
+
+    >>> from logpi.core.examples import signals
+    >>> [rows.tolist() for rows in partition(signals(), 1, seed=0)]
+    [[0, 1]]
+    """
+    rows, device = signals.mask.shape[0], signals.mask.device
     if count == 1:
-        yield torch.ones(rows, dtype=torch.bool, device=device)
-        return
-    unit, units = torch.arange(rows, device=device), rows
+        return [torch.arange(rows, device=device)]
+    unit, units = None, rows
     if signals.group is not None:
         _, unit = torch.unique(signals.group, return_inverse=True)
         units = int(unit.max()) + 1 if rows else 0
-    order = torch.randperm(units, generator=torch.Generator().manual_seed(seed))
-    part = torch.empty(units, dtype=torch.long)
-    for k, chosen in enumerate(torch.tensor_split(order, count)):
+    order = torch.randperm(units, generator=torch.Generator().manual_seed(seed)).to(device)
+    parts = torch.tensor_split(order, count)[:units]
+    if unit is None:
+        return list(parts)
+    part = torch.empty_like(order)
+    for k, chosen in enumerate(parts):
         part[chosen] = k
-    part = part.to(device)[unit]
-    for k in range(min(count, units)):
-        yield part == k
+    return [(part[unit] == k).nonzero()[:, 0] for k in range(len(parts))]
 
 
 def clipped(recipe: Recipe, coefficient: Tensor, credit: Tensor, live: Tensor) -> Tensor:
@@ -142,6 +201,8 @@ def clipped(recipe: Recipe, coefficient: Tensor, credit: Tensor, live: Tensor) -
 
 
 def _check_finite(rows: Tensor, logp: Tensor, coefficient: Tensor) -> None:
+    if math.isfinite(float((logp + coefficient).sum())):  # NaN and infinity stay in a sum
+        return
     fine = logp.isfinite().all(1) & coefficient.isfinite().all(1)
     if not fine.all():
         bad = rows[~fine].tolist()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from logpi.core.recipe import Recipe
 from logpi.core.traits import traits_of
 from logpi.core.types import Policy, Signals, StepwisePolicy
+from logpi.train.update import partition
 
-__all__ = ["Work", "rolled_up", "work_of"]
+__all__ = ["Work", "parts_of", "rolled_up", "work_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,35 @@ def work_of(work: Work, recipe: Recipe, policy: Policy) -> Work:
         work.live[mask][:, None],
         None if work.target is None else work.target[mask][:, None],
     )
+
+
+def parts_of(work: Work, policy: Policy, count: int, *, seed: int) -> list[tuple[Tensor, Work]]:
+    """The work of each step of an epoch, with the numbers of the rows that it is of.
+
+    Where the policy can split rows, a part holds its own rows alone, in an order of their own;
+    elsewhere it holds all, and those of other parts have no weight.
+    """
+    rows = partition(work.signals, count, seed=seed)
+    if len(rows) <= 1:
+        return [(chosen, work) for chosen in rows]
+    if not isinstance(policy, StepwisePolicy):
+        return [(chosen, _only(work, chosen)) for chosen in rows]
+    order, sizes = torch.cat(rows), [len(chosen) for chosen in rows]
+    target = [None] * len(rows) if work.target is None else work.target[order].split(sizes)
+    columns = (
+        policy.split(work.inputs, order, sizes),
+        work.signals.split(order, sizes),
+        work.weight[order].split(sizes),
+        work.live[order].split(sizes),
+        target,
+    )
+    return [(chosen, Work(*x)) for chosen, x in zip(rows, zip(*columns, strict=True), strict=True)]
+
+
+def _only(work: Work, rows: Tensor) -> Work:
+    here = torch.zeros_like(work.live[:, :1])
+    here[rows] = True
+    return replace(work, weight=work.weight * here, live=work.live & here)
 
 
 def rolled_up(x: Tensor, mask: Tensor, *, empty: float) -> Tensor:

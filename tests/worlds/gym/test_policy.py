@@ -110,11 +110,16 @@ def test_parts_have_the_gradient_of_log_prob(kind, options, entropy):
     rows = []
     for part in policy.parts(inputs, live, unit=None, entropy=entropy):
         rows += part.rows.tolist()
-        loss = (w[part.rows] * part.logp).sum()
+        along = w[part.rows], w[part.rows].square() if entropy else None
         assert part.logp[~live[part.rows]].eq(0).all()
         if entropy:
-            loss = loss + (w[part.rows].square() * part.entropy).sum()
             assert part.entropy[~live[part.rows]].eq(0).all()
+        if part.push is not None:
+            part.push(*along)
+            continue
+        loss = (along[0] * part.logp).sum()
+        if entropy:
+            loss = loss + (along[1] * part.entropy).sum()
         loss.backward()
     assert rows == live.any(1).nonzero()[:, 0].tolist()
     found = [p.grad.clone() for p in policy.parameters()]

@@ -13,19 +13,24 @@ Where a net does not qualify (another module, another device), autograd it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from logpi.worlds.gym.columns import Columns, Pushes
 from logpi.worlds.gym.nets import MLP
 
-__all__ = ["ClosedLogProb", "Perceptron", "Places", "add_gradients", "qualifies", "squared_error"]
+__all__ = [
+    "Perceptron",
+    "Places",
+    "add_gradients",
+    "closed_log_prob",
+    "qualifies",
+    "squared_error",
+]
 
 _BLOCK = 512  # observations at a time: what a layer gives of them stays in the processor's cache
 
@@ -181,44 +186,31 @@ class Places:
         return flat if self.at is None else flat[self.at]
 
 
-class ClosedLogProb(torch.autograd.Function):
-    """Log-probabilities and entropies [rows, t] of decisions, differentiable along the parameters.
+def closed_log_prob(
+    perceptron: Perceptron,
+    columns: Columns,
+    places: Places,
+    decisions: tuple[ndarray, ndarray, ndarray | None],
+    *,
+    entropy: bool,
+) -> tuple[Tensor, Tensor | None, Callable[[Tensor, Tensor | None], None]]:
+    """Log-probabilities and entropies [rows, t] of decisions, and what a loss of them pushes.
 
-    `apply((perceptron, columns, places, entropy), (x, action, mask), *perceptron.parameters)`
+    The function adds a loss's gradient along the perceptron's parameters to theirs, given its
+    slopes along both. Call it before the parameters move. `decisions` are what the net reads
+    [k, i], actions, and masks.
     """
+    x, action, mask = decisions
+    out, through = perceptron.forward(x)
+    logp, surprise, saved = columns.log_prob(out, action, mask, entropy=entropy)
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        how: tuple[Perceptron, Columns, Places, bool],
-        decisions: tuple[ndarray, ndarray, ndarray | None],
-        *parameters: Tensor,
-    ) -> tuple[Tensor, Tensor | None]:
-        """What `columns.log_prob` says of what the net gives."""
-        perceptron, columns, places, entropy = how
-        x, action, mask = decisions
-        out, through = perceptron.forward(x)
-        logp, surprise, saved = columns.log_prob(out, action, mask, entropy=entropy)
-        ctx.how, ctx.through, ctx.saved = how, through, saved
-        ctx.save_for_backward(*parameters)  # so that a step before backward is found out
-        ctx.set_materialize_grads(False)
-        return places.spread(logp), None if surprise is None else places.spread(surprise)
+    def push(d_logp: Tensor, d_entropy: Tensor | None = None) -> None:
+        d = Pushes(places.collect(d_logp), None if d_entropy is None else places.collect(d_entropy))
+        slope, along = columns.slope(saved, d)
+        found = perceptron.backward(through, slope)
+        add_gradients(perceptron.parameters, found if along is None else [*found, along])
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *d: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override] # the decorator hides the names
-        """The slopes along the parameters."""
-        perceptron, columns, places, _ = ctx.how
-        _ = ctx.saved_tensors  # raises where one was changed
-        dlogp, dentropy = (None if g is None else places.collect(g) for g in d)
-        if dlogp is None:
-            assert dentropy is not None
-            dlogp = np.zeros_like(dentropy)
-        slope, free = columns.slope(ctx.saved, Pushes(dlogp, dentropy))
-        found = perceptron.backward(ctx.through, slope)
-        if free is not None:
-            found.append(free)
-        return None, None, *map(torch.from_numpy, found)
+    return places.spread(logp), None if surprise is None else places.spread(surprise), push
 
 
 def squared_error(

@@ -217,10 +217,12 @@ def _wanted(
     # A mini-batch of the loop is a weight of 0 elsewhere: nothing is computed there.
     n, t = weight.shape
     at = weight.reshape(-1).nonzero()[:, 0]
-    x = inputs.observation.reshape(n * t, *inputs.observation.shape[2:])[at]
+    everywhere = len(at) == n * t
+    x = inputs.observation.reshape(n * t, *inputs.observation.shape[2:])
+    x = x if everywhere else x[at]
 
     def taken(y: Tensor) -> Tensor:
-        return y.reshape(-1)[at]
+        return y.reshape(-1) if everywhere else y.reshape(-1)[at]
 
     place, was = (None if y is None else taken(y) for y in (output, before))
     return _Wanted(x, taken(target), taken(weight), place, was)

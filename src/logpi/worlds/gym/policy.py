@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from logpi.core.errors import ShapeError
 from logpi.core.types import Part
-from logpi.worlds.gym.closed import ClosedLogProb, Perceptron, Places, qualifies
+from logpi.worlds.gym.closed import Perceptron, Places, closed_log_prob, qualifies
 from logpi.worlds.gym.columns import Columns, columns_of
 from logpi.worlds.gym.heads import head_of
 from logpi.worlds.gym.nets import CNN, MLP, net_of
@@ -122,6 +122,10 @@ class GymPolicy(nn.Module):
     def unroll(self, inputs: Steps, mask: Bool[Tensor, "n t"]) -> Steps:
         """Each decision of the mask as a row of its own, in order: nothing ties them together."""
         return inputs.unroll(mask)
+
+    def split(self, inputs: Steps, order: Int[Tensor, " n"], sizes: Sequence[int]) -> list[Steps]:
+        """The rows in this order, in parts of these sizes."""
+        return inputs.split(order, sizes)
 
     def snapshot(self, inputs: Steps) -> Float[Tensor, "n t p"]:
         """Each decision's distribution as it is now, detached."""
@@ -231,27 +235,27 @@ class GymPolicy(nn.Module):
     ) -> Part:
         n, t = live.shape
         chosen = rows.numpy()
-        places = Places((len(chosen), t))
-        if t == 1:
-            flat = chosen
-        else:
+        places, flat = Places((len(chosen), t)), chosen
+        if t == 1 and len(chosen) == n:
+            flat = None
+        elif t > 1:
             here = live.numpy()[chosen]
             places.at = here.ravel().nonzero()[0]
             flat = (chosen[:, None] * t + np.arange(t))[here]
 
         def take(x: Tensor) -> ndarray:
-            return x.numpy().reshape(n * t, *x.shape[2:]).take(flat, 0)
+            wide = x.numpy().reshape(n * t, *x.shape[2:])
+            return wide if flat is None else wide.take(flat, 0)
 
         mask = inputs.action_mask
         x = self.reading.of_array(take(inputs.observation))
         decisions = (
-            x.reshape(len(flat), math.prod(self.shape)),
+            x.reshape(len(x), math.prod(self.shape)),
             take(inputs.action),
             None if mask is None else take(mask),
         )
-        perceptron, columns = closed
-        how = (perceptron, columns, places, entropy)
-        return Part(rows, *ClosedLogProb.apply(how, decisions, *perceptron.parameters))
+        logp, surprise, push = closed_log_prob(*closed, places, decisions, entropy=entropy)
+        return Part(rows, logp, surprise, push, whole=len(chosen) == n)
 
 
 def _begin_at(net: MLP | CNN, log_std: float) -> None:

@@ -32,6 +32,12 @@ __all__ = [
 class Sampler(Protocol):
     """What decides for n environments at once, with the parameters as they were."""
 
+    def __call__(
+        self, observation: ndarray, mask: ndarray | None, u: ndarray, /
+    ) -> tuple[ndarray, ndarray]:
+        """Actions as the policy means them, drawn by `u`, and their log-probabilities."""
+        ...
+
     def noise(self, u: ndarray, /) -> ndarray:
         """What `draw` reads of uniform numbers [..., k] in (0, 1)."""
         ...

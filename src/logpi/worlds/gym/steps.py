@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 __all__ = ["Steps"]
@@ -23,6 +24,14 @@ class Steps:
     action: Tensor
     action_mask: Bool[Tensor, "n t A"] | None  # where the environment gives info["action_mask"]
     final: Tensor  # [n, t, *shape] what followed the decision: the true last one at an end
+
+    def split(self, order: Int[Tensor, " n"], sizes: Sequence[int]) -> list[Steps]:
+        """The rows in this order, in parts of these sizes."""
+        x, a, mask, final = (
+            [None] * len(sizes) if part is None else part[order].split(sizes)
+            for part in (self.observation, self.action, self.action_mask, self.final)
+        )
+        return [Steps(*part) for part in zip(x, a, mask, final, strict=True)]  # type: ignore[arg-type] # only masks may be None
 
     def unroll(self, mask: Bool[Tensor, "n t"]) -> Steps:
         """Each decision of the mask as a row of its own, in order: k rows of one decision.

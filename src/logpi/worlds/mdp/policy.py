@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -65,6 +65,11 @@ class SoftmaxPolicy(nn.Module, ABC):
         """Each decision of the mask as a row of its own, in order: nothing ties them together."""
         parts = (inputs.state, inputs.action, inputs.next_state)
         return Steps(*(x[mask][:, None] for x in parts))
+
+    def split(self, inputs: Steps, order: Int[Tensor, " n"], sizes: Sequence[int]) -> list[Steps]:
+        """The rows in this order, in parts of these sizes."""
+        parts = (inputs.state, inputs.action, inputs.next_state)
+        return [Steps(*p) for p in zip(*(x[order].split(sizes) for x in parts), strict=True)]
 
     def snapshot(self, inputs: Steps) -> Float[Tensor, "n t A"]:
         """log π(·|s_t) of every decision as it is now, without gradient."""
