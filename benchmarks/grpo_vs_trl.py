@@ -12,6 +12,7 @@ import json
 import math
 import statistics
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ STEPS = {"fixed": 7, "natural": 7, "flat": 7, "prompt": 5, "large": 4}
 BATCHES = (256, 64)
 """Rows of a forward pass on TRL's side; whatever is left of the 256 is accumulated."""
 
-RATES = (1e-4, 5e-5, 2e-4, 3e-5)
+RATES = (1e-4, 2e-4, 5e-5)
 """Learning rates that `learn` tries on each side, on seeds of its own; the fastest then runs on
 fresh seeds. How TRL splits the batch changes its speed alone: a few steps tell which is faster."""
 TUNING_SEEDS = (100, 101)
@@ -38,6 +39,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trl", default=".venv-bench/bin/python", help="a Python that has TRL")
     parser.add_argument("--only", choices=("logpi", "trl"), help="run one side alone")
     parser.add_argument("--seeds", type=int, default=9, help="fresh seeds a side of `learn`")
+    parser.add_argument("--at-once", type=int, default=1, help="runs of `learn` at a time")
     parser.add_argument("--json", type=Path, help="write every figure here")
     given = parser.parse_args()
     if unknown := set(given.workloads) - set(GRPO):
@@ -89,10 +91,11 @@ class Bench:
             best = min(tried, key=lambda t: t["seconds"])["setting"]
             found[name] = {"setting": best, "runs": [], "tried": tried}
         # In turns, so that what else the machine does falls on both sides alike.
-        for seed in range(self.given.seeds):
-            for name, side in found.items():
-                told = {**spec, **side["setting"], "seed": seed}
-                side["runs"].append(self._to_target(name, told, workload.target))
+        turns = [(name, seed) for seed in range(self.given.seeds) for name in found]
+        specs = [{**spec, **found[name]["setting"], "seed": seed} for name, seed in turns]
+        runs = self._to_target([name for name, _ in turns], specs, workload.target)
+        for (name, _), run in zip(turns, runs, strict=True):
+            found[name]["runs"].append(run)
 
     def _tune(self, name: str, spec: dict[str, Any], target: float) -> list[dict[str, Any]]:
         """Every learning rate; one that takes twice as long as the best is cut short."""
@@ -101,12 +104,9 @@ class Bench:
         for lr in RATES:
             setting = {"lr": lr, **split}
             most = 2 * min((t["seconds"] for t in tried), default=300.0)
-            runs = []
-            for seed in TUNING_SEEDS:
-                told = {**spec, **setting, "seed": seed, "most_seconds": most}
-                runs.append(self._to_target(name, told, target))
-                if not runs[-1]["reached"]:
-                    break
+            told = {**spec, **setting, "most_seconds": most}
+            specs = [{**told, "seed": seed} for seed in TUNING_SEEDS]
+            runs = self._to_target([name] * len(specs), specs, target)
             seconds = [r["total_seconds"] if r["reached"] else math.inf for r in runs]
             tried.append({"setting": setting, "seconds": statistics.mean(seconds), "runs": runs})
         return tried
@@ -120,17 +120,29 @@ class Bench:
         print(f"  trl, a step: {told}", flush=True)
         return {"trl_batch": best}
 
-    def _to_target(self, name: str, spec: dict[str, Any], target: float) -> dict[str, Any]:
-        side = self.side(name, spec)
-        curve = side["curve"]
-        run = {**summary(side, warm=0), "reached": curve[-1][1] >= target, "raw": side}
-        print(
-            f"  {name} lr {spec['lr']:g} rows {spec.get('trl_batch', 256)} seed {spec['seed']}:",
-            f"{run['total_seconds']:.1f} CPU s, {run['steps']} steps,",
-            f"{curve[0][1]:.3f} -> {curve[-1][1]:.3f}{'' if run['reached'] else ' (not reached)'}",
-            flush=True,
-        )
-        return run
+    def _to_target(
+        self, names: list[str], specs: list[dict[str, Any]], target: float
+    ) -> list[dict[str, Any]]:
+        """Runs until the target, as many at a time as were allowed, each in its own process."""
+
+        def one(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+            side = self.side(name, spec)
+            reached = side["curve"][-1][1] >= target
+            run = {**summary(side, warm=0), "reached": reached, "raw": side}
+            print(_told(name, spec, run), flush=True)
+            return run
+
+        with ThreadPoolExecutor(self.given.at_once) as pool:
+            return list(pool.map(one, names, specs))
+
+
+def _told(name: str, spec: dict[str, Any], run: dict[str, Any]) -> str:
+    curve = run["raw"]["curve"]
+    return (
+        f"  {name} lr {spec['lr']:g} rows {spec.get('trl_batch', 256)} seed {spec['seed']}: "
+        f"{run['total_seconds']:.1f} CPU s, {run['steps']} steps, {curve[0][1]:.3f} -> "
+        f"{curve[-1][1]:.3f}{'' if run['reached'] else ' (not reached)'}"
+    )
 
 
 def _ratio(found: dict[str, Any], workload: Workload) -> list[str]:
