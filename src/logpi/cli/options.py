@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["compare", "count", "examples", "export", "play", "run"]
+__all__ = ["compare", "count", "examples", "export", "play", "run", "tune"]
 
 
 def examples(*lines: str) -> str:
@@ -100,4 +100,28 @@ def compare(p: argparse.ArgumentParser) -> None:
         "compare runs/ppo-* runs/a2c-*",
         "compare runs/ppo-* runs/a2c-* --metric return --by recipe --out curves.png",
         "compare runs --out comparison.html --json",
+    )
+
+
+def tune(p: argparse.ArgumentParser) -> None:
+    """Nothing; the options of `logpi tune`."""
+    p.usage = "logpi tune RECIPE|PRESET|FILE.yaml key=range ... [key=value ...] [options]"
+    p.add_argument(
+        "words",
+        nargs="*",
+        metavar="RECIPE|PRESET|FILE.yaml",
+        help="what to train, then ranges (0.9..0.9999, log:1e-5..1e-2, 1..8, choice:a,b) and "
+        "overrides",
+    )
+    p.add_argument("--trials", type=count, default=20, metavar="N", help="in all (default: 20)")
+    p.add_argument("--name", help="the study's name; written to runs/NAME (default: tune-SOURCE)")
+    p.add_argument("--resume", metavar="STUDY", help="go on with a study, its name or folder")
+    p.add_argument("--metric", metavar="NAME", help="default: evaluated reward or return")
+    p.add_argument("--minimize", action="store_true", help="the least is best, not the most")
+    p.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    p.epilog = examples(
+        "tune ppo/cartpole --trials 30 optim.lr=log:1e-5..1e-2 world.discount=0.9..0.9999",
+        "tune run.yaml optim.lr=log:1e-4..1e-1 world.activation=choice:tanh,relu iterations=50",
+        "tune --resume tune-ppo-cartpole --trials 60",
     )
