@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file
@@ -186,3 +189,16 @@ def test_what_was_trained_acts_and_is_measured(tmp_path):
     assert run.policy.act(np.zeros(4, dtype=np.float32)) in (0, 1)
     with pytest.raises(ConfigError, match="how long shall it train"):
         logpi.train(recipe="ppo", world=logpi.Gym("CartPole-v1"))
+
+
+def test_the_documentation_lists_every_recipe_as_it_is():
+    page = (Path(__file__).parents[3] / "docs" / "environments.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    told = {
+        name: what.strip()
+        for row in rows
+        for name in re.findall(r"`(\w+)`", row[1])
+        for what in row[3:4]
+    }
+    for name in RECIPES:
+        assert told[name].startswith("refused" if name in REFUSED else "runs"), name

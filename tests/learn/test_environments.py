@@ -1,0 +1,91 @@
+"""Presets of environments reach what others publish: greedy returns, from seeds never trained on.
+
+Those that take more than some minutes are measured by `benchmarks/returns.py`, which writes
+docs/results.md; of these the stored figures are held against what is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import logpi
+from logpi.run import train_config
+from logpi.train.config import load_config
+
+RETURNS = Path(__file__).parents[2] / "benchmarks" / "returns"
+
+# preset, and the mean greedy return over 100 episodes that every seed must reach
+SHORT = {
+    "ppo/cartpole": 475,
+    "trpo/cartpole": 475,
+    "a2c/cartpole": 475,
+    "reinforce/cartpole": 475,
+    "ppo/pendulum": -200,
+}
+
+# what the mean over the stored seeds must be; the first line of each preset says in how many steps
+RECORDED = {
+    "ppo/cartpole": 495,
+    "trpo/cartpole": 495,
+    "ppo/pendulum": -200,
+}
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("preset", sorted(SHORT))
+def test_a_preset_learns(preset, seed, tmp_path):
+    config = load_config(preset, [f"seed={seed}", "evaluate.every=0", "log.decisions_every=0"])
+    if preset.startswith("reinforce"):  # it ends once it is solved
+        config = load_config(preset, [f"seed={seed}"])
+    run = train_config(config, directory=tmp_path / "run", quiet=True)
+    found = run.evaluate(episodes=100).mean_return
+    print(f"{preset}, seed {seed}: {found:.1f} after {run.done} iterations")
+    assert found >= SHORT[preset]
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("rho_max", [None, 1.0], ids=["importance", "vtrace"])
+def test_replayed_behaviour_is_learned_from(rho_max, tmp_path):
+    """Two thirds of what is learned from was played by policies that are gone."""
+    run = logpi.train(
+        recipe={"name": "off_policy_ac", "rho_max": rho_max},
+        world=logpi.Gym("CartPole-v1", num_envs=8, steps=32, replay=4, replayed=2),
+        iterations=400,
+        directory=tmp_path / "run",
+        optim={"lr": 3e-3, "critic_lr": 3e-3, "critic_steps": 4, "clip": 1.0},
+        log={"decisions_every": 0},
+        quiet=True,
+    )
+    found = run.evaluate(episodes=50).mean_return
+    print(f"rho_max {rho_max}: {found:.1f}")
+    assert found >= 400
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("recipe", ["grpo", "rloo"])
+def test_whole_episodes_are_compared(recipe, tmp_path):
+    run = logpi.train(
+        recipe={"name": recipe},
+        world=logpi.Gym("CartPole-v1", num_envs=16, episodes=8, group_size=4, discount=1.0),
+        iterations=120,
+        directory=tmp_path / "run",
+        optim={"lr": 1e-2, "clip": 1.0},
+        log={"decisions_every": 0},
+        evaluate={"every": 10, "stop_at": 475},
+        quiet=True,
+    )
+    best = max(m.get("eval/return", 0.0) for m in run.metrics)
+    print(f"{recipe}: {best:.1f} after {run.done} iterations")
+    assert best >= 400
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("preset", sorted(RECORDED))
+def test_what_was_recorded_is_what_is_asked(preset):
+    seeds = json.loads((RETURNS / f"{preset.replace('/', '-')}.json").read_text())
+    mean = sum(s["greedy"] for s in seeds) / len(seeds)
+    assert mean >= RECORDED[preset]
