@@ -41,12 +41,13 @@ TARGETS = {
 HEAD = """# Returns in environments
 
 Written by `benchmarks/returns.py`, which trains presets that come with the package and measures
-what is left: do not edit. Each row says its command. *Greedy* is the mean return of so many
+what is left: do not edit. *Greedy* is the mean return of so many
 episodes in which the likeliest action is taken, from reset seeds that training never saw, its
 statistics frozen; *sampled* is that of the training episodes of the last tenth of the run. The
 figure after ± is the standard deviation over seeds; *least* is the worst seed; *CPU s* is one
-seed's, evaluations included, and *environments* the share of training in which they step. Runs
-are published as they came out, those that miss what is asked as well.
+seed's, evaluations included, on a machine that did other work beside it, and *environments* the
+share of training in which they step. Runs are published as they came out, those that miss what
+is asked as well.
 """
 
 

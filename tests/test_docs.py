@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -33,6 +34,13 @@ def test_the_audit_is_up_to_date():
     # A search for the worst case ends a little elsewhere where processors round differently.
     for new, old in ((a.replace("−", "-"), b.replace("−", "-")) for a, b in pairs):
         assert float(new) == pytest.approx(float(old), rel=0.03, abs=0.02)
+
+
+def test_the_results_are_what_was_stored():
+    told = importlib.util.spec_from_file_location("returns", ROOT / "benchmarks" / "returns.py")
+    module = importlib.util.module_from_spec(told)
+    told.loader.exec_module(module)
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == module.page()
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
