@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logpi.core.errors import ConfigError
+from logpi.train.natural import step_length
+from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.exact import (
     fisher,
     flat_gradient,
@@ -20,6 +22,8 @@ from logpi.worlds.mdp.exact import (
 )
 from logpi.worlds.mdp.exact.gradient import weights_and_q
 from logpi.worlds.mdp.exact.sums import visits
+from logpi.worlds.mdp.planning import advantages, visitation
+from logpi.worlds.mdp.policy import TabularSoftmax
 from worlds.mdp.exact.models import cases, gap, random_model, random_policy
 
 
@@ -152,3 +156,24 @@ def test_a_policy_without_parameters_has_no_score():
     m = random_model(4)
     with pytest.raises(ConfigError, match="no gradient"):
         score_matrix(random_policy(m, 4).copy())
+
+
+def test_a_trust_regions_step_on_the_book_grid():
+    """Zhao's 2 by 2 grid, γ = .9, the uniform policy everywhere at once, δ = .01: TRPO, App. C.
+
+    TRPO's Fisher information is the mean per decision, so its x is 10 advantages, its step
+    √(2δ / xᵀFx) = .0186, and the KL, which is only quadratic near 0, comes to .0104.
+    """
+    m = zoo.make("book_grid", rows=2, cols=2, forbidden=[(0, 1)], target=(1, 1), discount=0.9)
+    policy = TabularSoftmax(m)
+    d = visitation(m, policy.probabilities())
+    F = fisher(m, policy) / d.sum()
+    x = torch.linalg.pinv(F, hermitian=True) @ gradient(m, policy)
+    step = step_length(0.01, float(x @ F @ x))
+    assert step == pytest.approx(0.018573813641020547, abs=1e-12)
+    moved = TabularSoftmax(m, logits=policy.logits.detach() + step * x.view(m.states, m.actions))
+    kl = torch.from_numpy(d / d.sum()) @ state_kl(m, policy, moved)
+    assert float(kl.detach()) == pytest.approx(0.010363815725330771, abs=1e-12)
+    advantage = torch.from_numpy(advantages(m, policy.probabilities()))
+    assert torch.allclose(x.view(m.states, m.actions), 10 * advantage, atol=1e-9)
+    assert torch.allclose(natural_gradient(m, policy), x / d.sum(), atol=1e-9)
