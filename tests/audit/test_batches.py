@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.audit.worlds import REFERENCE, fork
 
 from logpi.audit import audit
-from logpi.audit.batches import count_batches, every_batch, multisets, plan_of
 from logpi.audit.enumeration import rows_and_batches
 from logpi.audit.models import chain, texts
 from logpi.audit.setup import setup_of
 from logpi.core.errors import ConfigError
+from logpi.worlds.mdp.exact.units import count_batches, every_batch, multisets, plan_of
 from logpi.worlds.mdp.zoo import bandit
 
 

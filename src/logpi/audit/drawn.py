@@ -10,13 +10,13 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch import Tensor
 
-from logpi.audit.batches import Draws, Plan
 from logpi.audit.critics import Values
 from logpi.audit.problem import greedy_law
 from logpi.audit.rows import Rows, rows_of
 from logpi.audit.setup import Setup
 from logpi.core.errors import ConfigError
 from logpi.core.seeds import mix
+from logpi.worlds.mdp.exact.units import Draws, Plan
 from logpi.worlds.mdp.rollout import rollout, start_states
 
 __all__ = ["draw_batches"]

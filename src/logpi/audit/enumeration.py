@@ -9,7 +9,6 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from logpi.audit.batches import Draws, every_batch
 from logpi.audit.critics import Values, exact_values
 from logpi.audit.moments import Moments, moments_of
 from logpi.audit.objectives import Targets, moved, targets_of
@@ -20,6 +19,7 @@ from logpi.audit.setup import Setup
 from logpi.core.errors import ConfigError
 from logpi.worlds.mdp.exact.sums import visits
 from logpi.worlds.mdp.exact.trajectories import count_trajectories, trajectories
+from logpi.worlds.mdp.exact.units import Draws, every_batch
 from logpi.worlds.mdp.naming import action_name, state_name
 
 __all__ = ["enumerated", "measured", "reported", "rows_and_batches"]

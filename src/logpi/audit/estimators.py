@@ -19,12 +19,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from logpi.audit.batches import Draws
 from logpi.audit.rows import Rows
 from logpi.core.errors import ConfigError, NonFiniteError
 from logpi.core.recipe import Recipe
 from logpi.core.traits import traits_of
 from logpi.core.types import Aggregate, Signals
+from logpi.worlds.mdp.exact.units import Draws
 
 __all__ = [
     "Estimator",

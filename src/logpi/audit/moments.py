@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from logpi.audit.batches import Draws
 from logpi.audit.estimators import Estimator, LogProbs, Opened, Push
 from logpi.audit.functional import entropy_push, masked_tables, parameters_of
 from logpi.audit.rows import Rows, log_probs
 from logpi.worlds.mdp.exact.fisher import score_matrix
+from logpi.worlds.mdp.exact.units import Draws
 from logpi.worlds.mdp.policy import SoftmaxPolicy
 
 __all__ = ["Exact", "Moments", "moments_of"]

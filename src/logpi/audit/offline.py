@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from logpi.audit.batches import every_batch, plan_of
 from logpi.audit.calls import audit
 from logpi.audit.claim import Claims, Numbers
 from logpi.audit.critics import exact_values
@@ -22,6 +21,7 @@ from logpi.core.recipe import Recipe
 from logpi.recipes import RECIPES, recipe
 from logpi.worlds.mdp.exact import regularised_optimum, score_matrix, trajectories
 from logpi.worlds.mdp.exact.sums import visits
+from logpi.worlds.mdp.exact.units import every_batch, plan_of
 from logpi.worlds.mdp.planning.policies import uniform
 from logpi.worlds.mdp.policy import TabularSoftmax
 from logpi.worlds.mdp.zoo import bandit

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 
 from numpy.typing import ArrayLike
 
-from logpi.audit.batches import Label, Plan, plan_of
 from logpi.audit.estimators import Estimator, Loss, LossEstimator, RecipeEstimator
 from logpi.audit.objectives import BETA
 from logpi.audit.problem import AnyWorld, Law, Problem, law_of, problem_of
@@ -21,6 +20,7 @@ from logpi.core.types import Data
 from logpi.recipes import RECIPES
 from logpi.recipes import recipe as named_recipe
 from logpi.worlds.mdp.exact.tables import AnyPolicy
+from logpi.worlds.mdp.exact.units import Label, Plan, plan_of
 from logpi.worlds.mdp.policy import SoftmaxPolicy
 
 __all__ = ["LIMIT", "AnyRecipe", "Options", "Setup", "resolved", "setup_of", "setup_of_loss"]

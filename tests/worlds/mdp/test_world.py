@@ -169,7 +169,7 @@ def test_what_is_exported_reads_back(tmp_path):
         ({"model": "cliff", "options": {"rosw": 3}}, "rosw"),
         ({"model": "cliff", "policy": "linear"}, "needs features"),
         ({"model": "cliff", "discount": 1.5}, "discount"),
-        ({"model": "cliff", "source": "enumerated"}, "grpo. learns from groups"),
+        ({"model": "cliff", "source": "enumerated"}, "can return to a state"),
         ({"model": "cliff", "group_size": 1}, "group_size is 1"),
         ({"model": "cliff", "colour": "red"}, "unknown key `world.colour`"),
         ({"kind": "mpd", "model": "cliff"}, "Did you mean `mdp`"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -19,6 +20,7 @@ from logpi.core.types import Batch, Critic, Source
 from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.critic import ExactCritic, TableQ, TableV
 from logpi.worlds.mdp.enumerated import EnumeratedSource
+from logpi.worlds.mdp.exact.units import plan_of
 from logpi.worlds.mdp.files.dispatch import load
 from logpi.worlds.mdp.measure import Measure
 from logpi.worlds.mdp.model import FiniteMDP
@@ -78,7 +80,7 @@ class MDP(BaseModel):
     )
     source: Literal["sampled", "enumerated"] = Field(
         default="sampled",
-        description="walks that are drawn, or every trajectory by its probability",
+        description="walks that are drawn, or every one, every group and pair by its probability",
     )
     policy: Literal["table", "linear"] = Field(
         default="table", description="softmax of a logit for each action, or linear in `features`"
@@ -145,12 +147,6 @@ class MDP(BaseModel):
                 f"group_size is {self.group_size}, but `{name}` compares the walks from a start "
                 "state and needs at least 2. Set world.group_size=4."
             )
-        if self.source == "enumerated" and recipe.data != "on-policy":
-            raise ConfigError(
-                f"`{name}` learns from {recipe.data}, which are not enumerated. Take "
-                "source=sampled, or a recipe without groups, such as reinforce. "
-                "`logpi audit` enumerates groups and pairs."
-            )
 
     def evaluator(
         self, recipe: Recipe, model: str | Path, resources: contextlib.ExitStack, *, seed: int
@@ -200,8 +196,16 @@ class OpenMDP:
 
     def _open_source(self, seed: int) -> Source:
         c, m, data = self.config, self.m, self.recipe.data
+        behaviour = self._behaviour()
         if c.source == "enumerated":
-            return EnumeratedSource(m, horizon=c.horizon)
+            plan = None if data == "on-policy" else plan_of(data, group_size=c.group_size)
+            return EnumeratedSource(
+                m,
+                horizon=c.horizon,
+                plan=plan,
+                behaviour=behaviour,
+                recorded=data == "replay",
+            )
         draw = Draw(
             c.starts_per_batch,
             2 if data == "pairs" else c.group_size,
@@ -209,16 +213,18 @@ class OpenMDP:
             horizon=c.horizon,
             max_draws=c.max_draws,
         )
-        initial = self.reference.probabilities()
         if data == "replay":
-            return ReplaySource(m, draw, initial, seed=seed)
-        behaviour = None
-        if data in ("filtered", "pairs"):
-            behaviour = initial
-        if data == "demonstrations":
-            behaviour = as_probabilities(m, solve(m).policy)
+            return ReplaySource(m, draw, self.reference.probabilities(), seed=seed)
         compare = _COMPARE.get(data, "none")
         return SampledSource(m, draw, seed=seed, compare=compare, behaviour=behaviour)
+
+    def _behaviour(self) -> ndarray | None:
+        """[S, A] who draws the rows, where it is not the policy as it is."""
+        if self.recipe.data == "demonstrations":
+            return as_probabilities(self.m, solve(self.m).policy)
+        if self.recipe.data in ("filtered", "pairs", "replay"):
+            return self.reference.probabilities()
+        return None
 
     def reference_log_prob(self, inputs: Steps) -> Tensor:
         """[n, t] log-probabilities under the frozen reference policy."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,11 +18,10 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from logpi.audit.rows import Rows
 from logpi.core.errors import ConfigError
 from logpi.core.types import Data
 
-__all__ = ["Draws", "Label", "Plan", "count_batches", "every_batch", "multisets", "plan_of"]
+__all__ = ["Draws", "Label", "Plan", "Rows", "count_batches", "every_batch", "multisets", "plan_of"]
 
 Label = Literal["return", "bradley-terry"]
 """Who of a pair is chosen: the better return, ties dropped; or with probability σ(R − R')."""
@@ -34,6 +33,20 @@ _COMPARE: dict[Data, Compare] = {
     "on-policy+greedy": "greedy",
     "pairs": "pairs",
 }
+
+
+class Rows(Protocol):
+    """What is read of rows: the state each starts in, and what it returns."""
+
+    @property
+    def start(self) -> Int[Tensor, " n"]:
+        """The first state; −1 where nothing was ever decided."""
+        ...
+
+    @property
+    def total(self) -> Float[Tensor, " n"]:
+        """R(τ), discounted from the start."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +239,6 @@ def _check(count: int, rows: int, plan: Plan, limit: int) -> None:
         raise ConfigError(
             f"{rows:,} trajectories make {many} batches ({plan.sentence}), more than the limit of "
             f"{limit:,}. Lower the horizon, group_size, rows or groups, take a smaller model, or "
-            "audit a sample: audit.sampled(recipe, world=..., batches=10_000), or --sampled 10000, "
-            "gives the same figures with confidence intervals."
+            "draw a sample: audit.sampled(recipe, world=..., batches=10_000), or --sampled 10000, "
+            "gives an audit's figures with confidence intervals, and source=sampled trains."
         )
