@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from logpi.core.errors import ConfigError, ModelError
 from logpi.worlds.mdp import zoo
+from logpi.worlds.mdp.dense import from_dense
 from logpi.worlds.mdp.planning.evaluate import evaluate
 from logpi.worlds.mdp.planning.policy_iteration import (
     inexact_policy_iteration,
@@ -41,7 +42,7 @@ def test_sweeps_of_one_policy():
         assert np.allclose(history[k].value, expected)
 
 
-def test_the_first_policies_of_figure_4_4():
+def test_the_policies_of_figure_4_4():
     # Zhao, figure 4.4: everybody stays at first
     m = zoo.book_grid(r_forbidden=-10)
     history = policy_iteration(m, start_policy=np.full(25, 4), history=True).history
@@ -56,6 +57,27 @@ def test_the_first_policies_of_figure_4_4():
     optimal = [3.5, 3.9, 4.3, 4.8, 5.3, 3.1, 3.5, 4.8, 5.3, 5.9, 2.8, 2.5, 10, 5.9, 6.6]
     optimal += [2.5, 10, 10, 10, 7.3, 2.3, 9, 10, 9, 8.1]
     assert np.allclose(history[-1].value, optimal, atol=0.05)
+    # The figure's eleventh policy is optimal; with ties to the first action, the ninth is.
+    assert len(history) == 9
+    best = history[-1].value
+    assert all(np.abs(k.value - best).max() > 0.05 for k in history[:-1])
+
+
+def test_equally_good_actions_do_not_make_it_go_round():
+    # Every action is as good as any other in all but one state, and rounding says otherwise.
+    rng = np.random.default_rng(0)
+    states, actions = 40, 6
+    successor = rng.integers(0, states, size=(states, actions))
+    p = np.zeros((states, actions, states))
+    p[np.arange(states)[:, None], np.arange(actions), successor] = 1
+    value = rng.normal(size=states)
+    reward = value[:, None] - 0.99 * value[successor]
+    reward[7, 3] += 1e-9
+    found = policy_iteration(from_dense(p, reward, 0.99), history=True, tolerance=1e-9)
+    assert found.policy[7] == 3
+    assert len(found.history) <= 5
+    for before, after in pairwise(found.history):
+        assert after.value.sum() > before.value.sum()
 
 
 @given(seeds, st.sampled_from((0.5, 0.95, 1.0)))

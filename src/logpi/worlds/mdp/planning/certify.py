@@ -59,6 +59,14 @@ class Run:
         shift = 0.0 if self.pinned else self.error(low + high, low + high)
         return max(abs(float(self.v.max()) + shift), abs(float(self.v.min()) + shift))
 
+    def near(self, low: float, high: float) -> bool:
+        """Whether a proof is worth trying after a sweep of all actions with these changes.
+
+        Rounding is not counted yet: hence a part of the aim, and less where a proof was too weak.
+        """
+        part = 0.4 if self.refused else 0.9
+        return self.error(low, high) <= part * self.aim(self.size(low, high))
+
     def swap(self) -> None:
         """The sweep's result becomes v."""
         self.v, self.out = self.out, self.v

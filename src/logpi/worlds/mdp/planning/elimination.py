@@ -46,8 +46,8 @@ FEW = 0.01
 ALWAYS_FEW = 10
 """So many states are few in any model."""
 
-VISITS = 12
-"""Sweeps that estimate the visits; doubled, up to 100, where the cycles converge slowly."""
+VISITS = 8
+"""Sweeps that improve the numbers of visits, which are kept from one policy to the next."""
 
 
 def flow_policy_iteration(
@@ -77,9 +77,12 @@ def try_flow(run: Run, *, method: str = "") -> Solution:
     method = method or "policy iteration along the flow"
     sweeps, newton = _begin(run), _Newton(run)
     for _ in range(200):
-        found, moved = _improve(run, sweeps, newton.noise, method)
-        if found is not None:
-            return found
+        near, moved = _improve(run, sweeps, newton.noise)
+        if near:
+            newton.forget()  # the proof needs the room
+            if (found := run.conclude(method)) is not None:
+                return found
+            _, moved = _improve(run, 1, newton.noise)
         if not newton.step(moved):
             break
         sweeps = IMPROVE
@@ -88,26 +91,23 @@ def try_flow(run: Run, *, method: str = "") -> Solution:
     return found
 
 
-def _improve(run: Run, sweeps: int, slack: float, method: str) -> tuple[Solution | None, int]:
-    """Sweeps over all actions: the solution where that is enough, and the actions that changed.
+def _improve(run: Run, sweeps: int, slack: float) -> tuple[bool, int]:
+    """Sweeps over all actions: whether that is enough, and the actions that changed.
 
-    Leaves the policy greedy for v, and T v in `out`.
+    Where it is, v is the last sweep's result; else the policy is greedy for v, and T v in `out`.
     """
     changed = 0
-    for k in range(sweeps):
+    while True:
         low, high, moved = greedy_sweep(run.rows, run.v, run.out, run.policy, slack)
         run.sweeps += 1
-        changed += moved
-        if run.error(low, high) <= 0.9 * run.aim(run.size(low, high)):
+        sweeps -= 1
+        changed += int(moved)
+        near = run.near(low, high)
+        again = sweeps > 0 and moved > 1e-4 * len(run.v)
+        if near or again:
             run.swap()
-            found = run.conclude(method)
-            if found is not None:
-                return found, 0
-        elif k < sweeps - 1 and moved > 1e-4 * len(run.v):
-            run.swap()
-        else:
-            break
-    return None, int(changed)
+        if near or not again:
+            return near, changed
 
 
 @dataclass(slots=True)
@@ -115,16 +115,21 @@ class _Newton:
     """Evaluates policies: the chain and its levels are kept while the policy changes little."""
 
     run: Run
-    chain: Chain = field(init=False)
-    b: Float[ndarray, " S"] = field(init=False)
-    order: Int[ndarray, " S"] = field(init=False)
+    chain: Chain | None = None
+    b: Float[ndarray, " S"] = field(default_factory=lambda: np.empty(0))
+    order: Int[ndarray, " S"] = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
     levels: list[Level] = field(default_factory=list[Level])
-    visits: int = VISITS
     changed: float = math.inf  # actions that differ from those that the levels were made for
     failed: int = 0
     noise: float = 0.0  # differences between actions that the last evaluation leaves uncertain
 
-    def __post_init__(self) -> None:
+    def forget(self) -> None:
+        """Give all memory back: the next step begins anew."""
+        self.chain, self.changed = None, math.inf
+        self.levels.clear()
+        self.b, self.order = np.empty(0), np.empty(0, dtype=np.uint32)
+
+    def _room(self) -> Chain:
         """Room for the chain of any policy."""
         rows = self.run.rows
         states, actions = rows.reward.shape
@@ -133,12 +138,12 @@ class _Newton:
         # A weight's relative error matters where rows sum to 1 − 1e-7; speed and memory elsewhere.
         dtype = np.float32 if rows.discount < 1 - 1e-5 else np.float64
         index = np.int32 if room < 2**31 else np.int64
-        self.chain = Chain(
+        self.b = np.empty(states, dtype=dtype)
+        return Chain(
             np.empty(states + 1, dtype=index),
             np.empty(room, dtype=np.uint32),
             np.empty(room, dtype=dtype),
         )
-        self.b = np.empty(states)
 
     def step(self, moved: int) -> bool:
         """v ← v + (I − γP_π)⁻¹ (T v − v), about; False where that has failed too often.
@@ -146,16 +151,15 @@ class _Newton:
         `run.out` holds T v. A step that leaves a larger residual is not taken.
         """
         run = self.run
+        self.chain = self.chain or self._room()
         self.changed += moved
         anew = self.changed > STALE * len(run.v)
-        if anew:
-            self.levels.clear()
-            self.order = flow_order(run.rows, run.policy)
+        counts = self._cut_anew() if anew else None
         np.subtract(run.out, run.v, out=run.out)
-        residual = eliminate(run.rows, run.policy, self.order, run.out, into=(self.chain, self.b))
-        if anew:
-            self.levels = levels_of(self.chain, self.b, run.out, visits=self.visits)
-            self.changed = 0.0
+        into = self.chain, self.b
+        residual = eliminate(run.rows, run.policy, self.order, run.out, into=into)
+        if counts is not None:
+            self.levels = levels_of(self.chain, self.b, run.out, counts=counts, visits=VISITS)
         self.levels[0].b, self.levels[0].x = self.b, run.out
         left = self._cycles(residual, CYCLES if moved > 1e-3 * len(run.v) else 2 * CYCLES)
         if left <= residual:
@@ -166,6 +170,16 @@ class _Newton:
             self.failed += 1
         return self.failed < 4
 
+    def _cut_anew(self) -> Float[ndarray, " S"]:
+        """Numbers the states along the policy's flow; the visits known so far, in that order."""
+        known = np.zeros(len(self.run.v), dtype=np.float32)
+        if self.levels and (visits := self.levels[0].visits) is not None:
+            known[self.order] = visits
+        self.levels.clear()
+        self.order = flow_order(self.run.rows, self.run.policy)
+        self.changed = 0.0
+        return known[self.order]
+
     def _cycles(self, residual: float, most: int) -> float:
         """The change of the last sweep, after cycles until it is small or hardly shrinks."""
         left = residual
@@ -175,16 +189,15 @@ class _Newton:
             if left <= SHARP * residual or (k >= most and left <= residual):
                 break
             if k and not left <= 0.5 * before:
-                self.visits = min(2 * self.visits, 100)
-                self.changed = math.inf
+                self.changed = math.inf  # the pieces fit badly
                 if not left <= before:
                     break
         return left
 
     def _work(self) -> float:
         """The transitions that a cycle reads, over those of the model."""
-        read = sum(5 * 2**k * len(level.chain.weight) for k, level in enumerate(self.levels[1:], 1))
-        return (read + 5 * int(self.chain.indptr[-1])) / len(self.run.rows.data)
+        read = sum(5 * 2**k * int(level.chain.indptr[-1]) for k, level in enumerate(self.levels))
+        return read / len(self.run.rows.data)
 
 
 def eliminate(rows, policy, order, change, *, into: tuple[Chain, ndarray]) -> float:  # pyright: ignore[reportMissingParameterType]

@@ -62,15 +62,22 @@ class Level:
     inverse: Float[ndarray, "n n"] | None = None
 
 
-def levels_of(chain: Chain, b: Float[ndarray, " n"], room: Float[ndarray, " n"], *, visits: int):
+def levels_of(
+    chain: Chain,
+    b: Float[ndarray, " n"],
+    room: Float[ndarray, " n"],
+    *,
+    counts: Float[ndarray, " n"],
+    visits: int,
+) -> list[Level]:
     """The problem and its coarser versions; `room` is overwritten, and becomes the solution x.
 
-    `visits` is the number of sweeps that estimate how often each state is visited.
+    `counts` is how often each state is visited, as far as that is known (zeros where it is not):
+    `visits` sweeps improve it in place.
     """
     levels = [Level(chain, b, room)]
-    counts = np.zeros(len(b), dtype=np.float32)
     source, flow = np.ones(len(b), dtype=np.float32), room
-    flow[:] = 1
+    _inflow(chain, counts, source, flow)
     count_visits(chain, counts, flow, visits)
     while len(levels[-1].b) > COARSEST:
         level = levels[-1]
@@ -80,10 +87,10 @@ def levels_of(chain: Chain, b: Float[ndarray, " n"], room: Float[ndarray, " n"],
             break
         coarse, scale, source = _coarsened(level.chain, counts, piece, source, pieces)
         level.visits, level.piece, level.scale = counts, piece, scale
-        counts, flow = scale.copy(), np.empty(pieces)
+        counts, flow = scale.copy(), np.empty(pieces, dtype=chain.weight.dtype)
         _inflow(coarse, counts, source, flow)
         count_visits(coarse, counts, flow, VISITS)
-        levels.append(Level(coarse, np.empty(pieces), flow))
+        levels.append(Level(coarse, np.empty(pieces, dtype=chain.weight.dtype), flow))
         if len(coarse.weight) > len(level.chain.weight):
             break
     last = levels[-1]
@@ -121,7 +128,7 @@ def cycle(levels: list[Level], *, first: bool) -> float:
     """
     level = levels[0]
     if level.inverse is not None:
-        np.dot(level.inverse, level.b, out=level.x)
+        level.x[:] = level.inverse @ level.b
         return 0.0
     if first:
         level.x[:] = 0

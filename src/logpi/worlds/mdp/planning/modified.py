@@ -57,6 +57,16 @@ def try_modified(run: Run, *, limit: float, method: str = "") -> Solution | Fore
     True
     """
     method = method or "modified policy iteration"
+    while True:
+        forecast = _until_near(run, limit)
+        if forecast is not None:
+            return forecast
+        if (found := run.conclude(method)) is not None:
+            return found
+
+
+def _until_near(run: Run, limit: float) -> Forecast | None:
+    """Iterates until v seems near enough for a proof, which needs the room that is used here."""
     chosen = chosen_of(run.rows)
     lead = np.full(len(run.v), -1, dtype=np.float32)  # rounding here costs nothing but a look
     drift = 0.0
@@ -66,9 +76,9 @@ def try_modified(run: Run, *, limit: float, method: str = "") -> Solution | Fore
         run.swap()
         part = whole / len(run.v)
         run.sweeps += part + (1 - part) / run.rows.reward.shape[1]
+        if run.near(low, high):
+            return None
         aim = run.aim(run.size(low, high))
-        if run.error(low, high) <= 0.9 * aim and (found := run.conclude(method)) is not None:
-            return found
         moved, needed = _sweep_policy(run, chosen, high - low, aim)
         drift = run.rows.discount * (high - low + moved)
         if needed > limit:

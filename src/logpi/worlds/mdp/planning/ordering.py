@@ -95,7 +95,8 @@ def flow_order(rows: Rows, policy: Int[ndarray, " S"]) -> Int[ndarray, " S"]:
     """All states, by the number of steps to where the policy most likely settles.
 
     Each state points at its likeliest other successor. Following the pointers one ends in a circle,
-    or in a state without successors: these come first, and then the others by their distance.
+    or in a state without successors: these come first, and then those that lead there, by their
+    distance. One such basin after another, so that states that are used together lie together.
 
     >>> from logpi.worlds.mdp.planning.kernels import rows_of
     >>> from logpi.worlds.mdp.zoo import make
@@ -105,12 +106,12 @@ def flow_order(rows: Rows, policy: Int[ndarray, " S"]) -> Int[ndarray, " S"]:
     """
     states = len(policy)
     order, target = np.empty(states, dtype=np.uint32), np.empty(states, dtype=np.int32)
-    end, left, queue = np.zeros((3, states), dtype=np.int32)
+    end, left, pointing = np.zeros((3, states), dtype=np.int32)
     _targets(rows, policy, target, end)
     left[:] = end
-    known = _circles(target, left, queue, order)
+    _peel(target, left, pointing)
     np.cumsum(end, out=end)
-    _upstream(target, end, (queue, left), order, known)
+    _basins(target, end, pointing, left, order)
     return order
 
 
@@ -131,8 +132,8 @@ def _targets(rows, policy, target, count):
 
 
 @jit
-def _circles(target, left, queue, order):
-    """Writes the states on circles, each circle against its flow, and returns how many they are."""
+def _peel(target, left, queue):
+    """Takes away, again and again, states at which none points: `left` is 0 but on circles."""
     n = 0
     for s in range(len(target)):
         if left[s] == 0:
@@ -146,40 +147,29 @@ def _circles(target, left, queue, order):
         if left[j] == 0:
             queue[n] = j
             n += 1
-    known = 0
-    for s in range(len(target)):
-        size, j = 0, s
-        while left[j] > 0:
-            left[j] = 0
-            queue[size] = j
-            size += 1
-            j = target[j]
-        for k in range(size):
-            order[known + k] = queue[size - 1 - k]
-        known += size
-    return known
 
 
 @jit
-def _upstream(target, end, room, order, known):
-    """Appends those who point at the states that are known, those who point at them, and so on."""
-    pointing, place = room
-    for s in range(len(target)):
-        place[s] = end[s - 1] if s > 0 else 0
-    for s in range(len(target)):
-        pointing[place[target[s]]] = s
-        place[target[s]] += 1
-    for s in range(len(target)):
-        place[s] = 0
-    for k in range(known):
-        place[order[k]] = 1
-    k = 0
-    while k < known:
-        s = np.int64(order[k])
-        for z in range(end[s - 1] if s > 0 else 0, end[s]):
-            j = pointing[z]
-            if place[j] == 0:
-                place[j] = 1
-                order[known] = j
-                known += 1
-        k += 1
+def _basins(target, first, pointing, left, order):
+    """Writes each circle against its flow, those who point at it, those who point at them, ..."""
+    states = len(target)
+    for s in range(states - 1, -1, -1):
+        first[target[s]] -= 1
+        pointing[first[target[s]]] = s
+    known = 0
+    for s in range(states):
+        k, j = known, s
+        while left[j] > 0:
+            left[j] = -1
+            order[known] = j
+            known += 1
+            j = target[j]
+        for i in range((known - k) // 2):
+            order[k + i], order[known - 1 - i] = order[known - 1 - i], order[k + i]
+        while k < known:
+            i = np.int64(order[k])
+            for z in range(first[i], first[i + 1] if i + 1 < states else states):
+                if left[pointing[z]] == 0:  # those on a circle are there already
+                    order[known] = pointing[z]
+                    known += 1
+            k += 1

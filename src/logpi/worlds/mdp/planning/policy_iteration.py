@@ -42,9 +42,10 @@ def policy_iteration(
 
     v_k = (I − γ P_k)⁻¹ r_k,   π_{k+1} = greedy for v_k           Howard 1960; Zhao, sec. 4.2
 
-    It begins with `start_policy`, else with the greedy one for `start_value` (zeros); with discount
-    1, with a policy that ends. A state keeps its action unless another is better by more than
-    rounding, so that ties cannot make it run in circles. In `history` v_k is the value of π_k.
+    It begins with `start_policy`, else with the greedy one for `start_value` (zeros). Ties, up to
+    rounding, go to the first action; it ends where nothing beats the policy's own actions: v rises
+    in every step, so that ties cannot lead in circles. With discount 1 it begins with a policy that
+    ends, and ties go to its own action. In `history` v_k is the value of π_k.
 
     Raises as `value_iteration` does, and `ModelError` where discount is 1 and `start_policy` may
     never end.
@@ -66,7 +67,7 @@ def policy_iteration(
         search.keep(v, q, policy)
         better = _improved(op, v, q, policy)
         # A value that does not rise is rounding's doing: in exact arithmetic each step raises it.
-        if (better == policy).all() or v.sum() <= total:
+        if better is None or v.sum() <= total:
             return view.read(search.last(v, q, policy))
         policy, total = better, float(v.sum())
 
@@ -97,11 +98,21 @@ def _value_of(
 
 def _improved(
     op: Operator, v: Float[ndarray, " S"], q: Float[ndarray, "S A"], policy: Int[ndarray, " S"]
-) -> Int[ndarray, " S"]:
-    """The greedy policy, but for states where it gains no more than rounding could have made up."""
+) -> Int[ndarray, " S"] | None:
+    """The first best actions, up to what rounding can have made up; None where that gains nothing.
+
+    A tie that is broken anew may cost `noise` in every state and step. Where that could outweigh
+    what the best improvement gains, each state keeps its action unless another is really better.
+    """
     own = np.where(op.live, q[np.arange(len(v)), policy], 0.0)
     noise = 4 * max(op.contraction.rounding(v), float(np.abs(own - v).max()))
-    return np.where(op.best(q) > own + noise, best_actions(q), policy)
+    gain = op.best(q) - own
+    most = float(gain.max())
+    if not most > noise:
+        return None
+    if most * (1 - op.m.discount) <= 2 * len(v) * noise:
+        return np.where(gain > noise, best_actions(q), policy)
+    return np.where(op.live, (q >= op.best(q)[:, None] - noise).argmax(1), -1)
 
 
 def truncated_policy_iteration(
