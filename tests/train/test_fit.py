@@ -53,7 +53,7 @@ def test_the_gradient_is_the_weighted_one_and_the_loss_is_not():
 
 def test_the_critics_own_steps():
     critic, told = Table(), work()
-    optimizer = torch.optim.SGD([critic.v], lr=0.25)
+    optimizer = torch.optim.SGD([("v", critic.v)], lr=0.25)
     optim = OptimConfig(critic_steps=3, clip=None)
     loss = fit_critic(critic, optimizer, told, told.weight, optim=optim, seed=0)
     # v ← v − ¼ · (v − target): ¾ of the gap is left after each.
@@ -64,7 +64,7 @@ def test_the_critics_own_steps():
 
 def test_in_parts_every_decision_is_read_once_a_pass():
     critic, told = Table(), work()
-    optimizer = torch.optim.SGD([critic.v], lr=0.0)
+    optimizer = torch.optim.SGD([("v", critic.v)], lr=0.0)
     seen = []
     inner = critic.loss
     critic.loss = lambda i, t, w: (seen.append(w[:, 0].tolist()), inner(i, t, w))[1]

@@ -59,8 +59,10 @@ def test_a_search_that_fails_leaves_every_parameter_as_it_was(actions):
     credit = torch.randn(batch.mask.shape, generator=torch.Generator().manual_seed(1)).double()
     signals = Signals.of(batch, credit=credit)
     weight = batch.mask * batch.weight[:, None]
-    (part,) = world.policy.parts(batch.inputs, batch.mask)
-    (weight * credit * part.logp).sum().backward()  # downhill: no step along it can gain
+    logp = world.policy.head.log_prob(
+        world.policy.distribution(batch.inputs).flatten(0, 1), batch.inputs.action.flatten(0, 1)
+    )
+    (weight * credit * logp.view_as(credit)).sum().backward()  # downhill: no step along it gains
     start = [p.detach().clone() for p in world.policy.parameters()]
     figures = natural_step(world.policy, batch.inputs, signals, weight, config=NaturalConfig())
     assert figures == {"kl": 0.0, "step_share": 0.0, "step_taken": 0.0}
