@@ -30,7 +30,10 @@ SHORT = {
 RECORDED = {
     "ppo/cartpole": 495,
     "trpo/cartpole": 495,
+    "a2c/cartpole": 495,
+    "reinforce/cartpole": 475,
     "ppo/pendulum": -200,
+    "ppo/hopper": 2400,
 }
 
 
