@@ -138,6 +138,7 @@ def test_solve_films_its_iterations(capsys, tmp_path):
         (["learn", "CartPole-v1", "--discount", "0.9"], "must be Discrete"),
         (["learn", "FrozenLake-v1"], "has no discount"),
         (["learn", "book_grid"], "`max_steps="),
+        (["learn", "cliff", "--set", "epsilon=linear(1)"], "is no schedule"),
         (["learn", "cliff", "--episodes", "5", "--steps", "5"], "two lengths"),
         (["solve", "book_grid", "--discount", "1.5"], "discount"),
         (["mdp", "show"], "which one?"),
@@ -159,6 +160,8 @@ def test_the_zoo_is_listed(capsys):
     shown = printed(capsys, "mdp", "show", "cliff")
     assert "48" in shown
     assert "Sutton" in shown
+    assert ">>>" not in shown
+    assert "rows=4 cols=12" in shown
 
 
 def test_learn_prints_a_policy_and_draws_its_curve(capsys, tmp_path):
@@ -180,6 +183,8 @@ def test_learn_in_steps_with_limits_and_in_environments(capsys):
     words = ["learn", "book_grid", "--method", "mc_basic", "--max-steps", "30"]
     shown = printed(capsys, *words, "--set", "iterations=9")
     assert "mc_basic on book_grid: 33,750 steps" in shown  # 9 rounds of 125 pairs, 30 steps each
+    words = ["learn", "FrozenLake-v1", "--discount", "0.9", "--episodes", "9"]
+    assert "│" in printed(capsys, *words, "--set", "epsilon=linear(1,0.1,over=5)")
     words = ["learn", "Blackjack-v1", "--method", "mc_control", "--discount", "1"]
     told = json.loads(printed(capsys, *words, "--episodes", "50", "--json"))
     assert (len(told["value"]), len(told["returns"])) == (704, 50)

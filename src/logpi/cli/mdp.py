@@ -50,10 +50,21 @@ def run(given: Namespace) -> int:
         print(json.dumps(told, indent=2, default=str))
         return 0
     to = console()
-    to.print(Text(inspect.cleandoc(_entry(given.model).__doc__ or "")))
+    described = inspect.cleandoc(_entry(given.model).__doc__ or "").partition("\n>>>")[0]
+    described = described.removeprefix("Return ").strip()
+    to.print(Text(described[:1].upper() + described[1:] + "\n"))
     for name, value in told.items():
+        if isinstance(value, dict):
+            value = " ".join(f"{option}={_written(x)}" for option, x in value.items())
         to.print(Text.assemble((f"{name:12}", "dim"), str(value)))
     return 0
+
+
+def _written(value: object) -> str:
+    """An option's default as the command line takes it: without blanks, null where it is unset."""
+    if value is None or isinstance(value, int | float | str | list | tuple):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).strip('"')
+    return "..."
 
 
 def _entry(name: str) -> Callable[..., FiniteMDP]:

@@ -233,7 +233,7 @@ def _learn(p: argparse.ArgumentParser) -> None:
         "--runs", type=_count, default=1, metavar="N", help="independent runs to average"
     )
     p.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
-    _set(p, "an option of the method, such as alpha=0.5, epsilon=0.1, lam=0.9")
+    _set(p, "an option of the method, such as alpha=0.5, lam=0.9, epsilon=linear(1,0.1,over=99)")
     _plot(p, "a picture of the learning curve")
     p.add_argument("--list", action="store_true", help="list the methods with their options")
     p.add_argument("--json", action="store_true", help="one JSON object instead of a table")

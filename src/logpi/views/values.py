@@ -95,7 +95,7 @@ def table_of_values(
         does = Text(_does(policy, s, actions))
         table.add_row(Text(visible(states[s])), number(float(value[s])), *figures, does)
     if len(value) > most:
-        table.caption = f"{most} of {len(value)} states"
+        table.caption = f"{most} of {len(value)} states; --json has them all"
     return table
 
 

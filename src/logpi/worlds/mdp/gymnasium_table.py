@@ -17,7 +17,7 @@ from logpi.worlds.mdp.model import FiniteMDP, Layout
 if TYPE_CHECKING:
     import gymnasium
 
-__all__ = ["environment_named", "from_gymnasium"]
+__all__ = ["environment_named", "from_gymnasium", "layout_of"]
 
 
 def from_gymnasium(
@@ -55,7 +55,7 @@ def from_gymnasium(
         start, terminal = np.append(start, 0.0), np.append(terminal, True)
     if start.any():
         facts.setdefault("start", start)
-    facts.setdefault("layout", _layout(inner, len(terminal)))
+    facts.setdefault("layout", layout_of(inner, len(terminal)))
     return _model(steps, terminal, discount, facts)
 
 
@@ -177,8 +177,12 @@ def _model(
 # -- names and places ------------------------------------------------------------------------------
 
 
-def _layout(inner: Any, states: int) -> Layout:
-    """Grid, moves and marks of the environments that Gymnasium brings; nothing for others."""
+def layout_of(inner: Any, states: int) -> Layout:
+    """Grid, moves and marks of the environments that Gymnasium brings; nothing for others.
+
+    >>> layout_of(environment_named("CliffWalking-v1").unwrapped, 48).marks["target"]
+    (47,)
+    """
     kind = type(inner).__name__
     if kind == "FrozenLakeEnv":
         letters = np.asarray(inner.desc).astype(str)

@@ -101,6 +101,7 @@ def test_spaces_of_several_parts_are_numbered():
         numbering(spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 1)]), "action")
 
 
+@pytest.mark.slow
 def test_blackjack_is_learned_from_its_environment():
     """Gymnasium's states are (sum, dealer's card, usable ace): Sutton & Barto, Example 5.1."""
     env = gym.make("Blackjack-v1")  # its reward of a natural is that of any other 21
@@ -149,5 +150,7 @@ def test_spaces_that_do_not_begin_at_0():
 def test_what_an_environment_is(lake):
     assert is_environment(lake)
     assert form_of(lake).layout.states == ()
+    assert form_of(lake).layout.is_grid
+    assert form_of(gym.make("Taxi-v4")).layout.actions[0] == "south"
     assert form_of(gym.make("Blackjack-v1")).layout.states[461] == "(20, 10, 1)"
     assert not is_environment(make("cliff"))

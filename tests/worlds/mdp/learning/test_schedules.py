@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logpi.core.errors import ConfigError
 from logpi.worlds.mdp.learning import constant, exponential, inverse, learn, linear, visits
 from logpi.worlds.mdp.learning.arrays import compiled
-from logpi.worlds.mdp.learning.schedules import numbers, rate
+from logpi.worlds.mdp.learning.schedules import numbers, rate, schedule_of
+from logpi.worlds.mdp.zoo import make
 from worlds.mdp.learning.small_models import chain
 
 SOME = st.sampled_from(
@@ -79,3 +81,14 @@ def test_epsilon_falls():
     r = learn(make("cliff"), "sarsa", episodes=50, epsilon=linear(1.0, 0.25, over=10), seed=0)
     assert np.allclose(r.policy[0].min(), 0.25 / 4)
     assert r.lengths[0, :5].mean() > 3 * r.lengths[0, -5:].mean()
+
+
+def test_a_schedule_may_be_written():
+    assert schedule_of("visits(power=0.7)") == visits(power=0.7)
+    assert schedule_of(" inverse(0.5, per='step')") == inverse(0.5, per="step")
+    for text in ("visits", "inverse(", "__import__('os')", "inverse(start=x)", "linear(1)", "f()"):
+        with pytest.raises(ConfigError, match="is no schedule: write"):
+            schedule_of(text)
+    one = learn(make("cliff"), "sarsa", epsilon="inverse(1)", episodes=9)
+    two = learn(make("cliff"), "sarsa", epsilon=inverse(1.0), episodes=9)
+    assert one.q.tolist() == two.q.tolist()

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from logpi.core.seeds import mix
 from logpi.worlds.mdp.build import from_csr
+from logpi.worlds.mdp.gymnasium_table import layout_of
 from logpi.worlds.mdp.learning.arrays import FLAGS, Arrays
 from logpi.worlds.mdp.learning.numbering import Numbering, numbering
 from logpi.worlds.mdp.learning.walk import advance
@@ -50,14 +51,24 @@ def form_of(env: gymnasium.Env[Any, Any]) -> FiniteMDP:
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
     return from_csr(
         stays, np.zeros((states, actions)), 0.0, name=name,
-        layout=Layout(states=_names(seen), actions=_names(taken)),
+        layout=_layout(env, seen, taken),
     )  # fmt: skip
+
+
+def _layout(env: gymnasium.Env[Any, Any], seen: Numbering, taken: Numbering) -> Layout:
+    """The grid of one of Gymnasium's own environments; what else its elements are called."""
+    if _is_plain(seen) and _is_plain(taken):
+        return layout_of(env.unwrapped, seen.size)
+    return Layout(states=_names(seen), actions=_names(taken))
+
+
+def _is_plain(numbers: Numbering) -> bool:
+    return isinstance(numbers.element(0), int)
 
 
 def _names(numbers: Numbering) -> tuple[str, ...]:
     """What elements of several parts are called; plain numbers, and very many, have no names."""
-    first = numbers.element(0)
-    if isinstance(first, int) or numbers.size > MOST_NAMES:
+    if _is_plain(numbers) or numbers.size > MOST_NAMES:
         return ()
     return tuple(str(np.asarray(x).tolist() if isinstance(x, np.ndarray) else x)
                  for x in map(numbers.element, range(numbers.size)))  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
 from logpi.worlds.mdp.learning.methods import Method
-from logpi.worlds.mdp.learning.schedules import Schedule, constant
+from logpi.worlds.mdp.learning.schedules import Schedule, constant, schedule_of
 
 __all__ = ["Options", "settled", "whole"]
 
@@ -22,8 +22,8 @@ class Options(TypedDict, total=False):
 
     policy: ArrayLike | None  # [S, A], [S] or "uniform": to be judged; MC Basic starts from it
     behaviour: ArrayLike | None  # likewise: acts instead of the policy that is learned about
-    alpha: float | Schedule  # the step size
-    epsilon: float | Schedule  # the share of actions that are drawn uniformly
+    alpha: float | str | Schedule  # the step size; text as `schedule_of` reads it
+    epsilon: float | str | Schedule  # the share of actions that are drawn uniformly
     lam: float  # λ, how far traces reach
     n: int  # rewards in a target
     traces: Literal["accumulating", "replacing"]
@@ -102,6 +102,8 @@ def _real(name: str, value: object) -> float:
 
 
 def _schedule(name: str, value: object) -> Schedule:
+    if isinstance(value, str) and "(" in value:
+        return schedule_of(value)
     return value if isinstance(value, Schedule) else constant(_real(name, value))
 
 

@@ -12,13 +12,24 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 from typing import Literal
 
 from logpi.core.errors import ConfigError
 from logpi.worlds.mdp.learning.arrays import FLAGS, inlined
 
-__all__ = ["Schedule", "constant", "exponential", "inverse", "linear", "numbers", "rate", "visits"]
+__all__ = [
+    "Schedule",
+    "constant",
+    "exponential",
+    "inverse",
+    "linear",
+    "numbers",
+    "rate",
+    "schedule_of",
+    "visits",
+]
 
 _TINY = 1e-300
 Per = Literal["episode", "step"]
@@ -103,6 +114,29 @@ def exponential(start: float, *, decay: float, end: float = 0.0, per: Per = "epi
     if not 0 < decay <= 1:
         raise ConfigError(f"decay is {decay:g} but must lie in (0, 1]: 0.99 loses 1 % a count.")
     return _checked(Schedule("exponential", start, end, decay, per))
+
+
+def schedule_of(text: str) -> Schedule:
+    """The schedule that is written there, for command lines and files.
+
+    >>> schedule_of("linear(1, 0.05, over=300)").at(301)
+    0.05
+
+    Raises `ConfigError` where it is none.
+    """
+    made = {"constant": constant, "inverse": inverse, "visits": visits,
+            "linear": linear, "exponential": exponential}  # fmt: skip
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError
+        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        return made[call.func.id](*map(ast.literal_eval, call.args), **named)
+    except (SyntaxError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{text!r} is no schedule: write visits(), inverse(0.5), linear(1, 0.05, over=300) or "
+            "exponential(1, decay=0.99)."
+        ) from error
 
 
 def _checked(schedule: Schedule) -> Schedule:
