@@ -120,6 +120,8 @@ def test_solve_films_its_iterations(capsys, tmp_path):
         (["solve"], "which MDP?"),
         (["solve", "clif"], "Did you mean `cliff`"),
         (["solve", "cliff", "rosw=3"], "no option `rosw`"),
+        (["solve", "book_grid", "rows=a"], "`rows` is 'a' but must be a whole number"),
+        (["solve", "bandit", "means=[[1, 2], [3]]"], "cannot be made with means="),
         (["solve", "none.npz"], "none.npz"),
         (["solve", "cliff", "--method", "value_iteraton"], "value_iteration"),
         (["solve", "forest", "--animate", "a.gif"], "is no grid"),

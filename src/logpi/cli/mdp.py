@@ -33,19 +33,7 @@ def run(given: Namespace) -> int:
         return 0
     if given.model is None:
         raise ConfigError("which one? `logpi mdp show cliff`; `logpi mdp list` names them.")
-    m = zoo.make(given.model)
-    told = {
-        "model": given.model,
-        "states": m.states,
-        "actions": m.actions,
-        "transitions": int(m.transitions.nnz),
-        "discount": m.discount,
-        "terminal": int(m.terminal.sum()),
-        "options": {
-            name: None if option.default is option.empty else option.default
-            for name, option in inspect.signature(_entry(given.model)).parameters.items()
-        },
-    }
+    told = _facts(given.model)
     if given.json:
         print(json.dumps(told, indent=2, default=str))
         return 0
@@ -58,6 +46,22 @@ def run(given: Namespace) -> int:
             value = " ".join(f"{option}={_written(x)}" for option, x in value.items())
         to.print(Text.assemble((f"{name:12}", "dim"), str(value)))
     return 0
+
+
+def _facts(name: str) -> dict[str, object]:
+    m = zoo.make(name)
+    return {
+        "model": name,
+        "states": m.states,
+        "actions": m.actions,
+        "transitions": int(m.transitions.nnz),
+        "discount": m.discount,
+        "terminal": int(m.terminal.sum()),
+        "options": {
+            option: None if parameter.default is parameter.empty else parameter.default
+            for option, parameter in inspect.signature(_entry(name)).parameters.items()
+        },
+    }
 
 
 def _written(value: object) -> str:

@@ -17,8 +17,9 @@ from logpi.views.text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["Grid", "animate", "arrows", "cells", "check_film", "draw", "picture"]
+__all__ = ["Grid", "animate", "arrows", "cells", "check_film", "draw", "picture", "save_picture"]
 
 _ARROWS = {
     (-1, 0): "↑",
@@ -127,6 +128,17 @@ def picture(value: ndarray, policy: ndarray, grid: Grid, path: str | Path, *, ti
 
     figure = Figure(figsize=_size(grid), layout="constrained")
     draw(figure.subplots(), value, policy, grid, title=title)
+    return save_picture(figure, path)
+
+
+def save_picture(figure: Figure, path: str | Path) -> Path:
+    """The path, where the figure now is; raises `ConfigError` where it cannot be written.
+
+    >>> from matplotlib.figure import Figure
+    >>> save_picture(Figure(), "nowhere/a.png")
+    Traceback (most recent call last):
+    logpi.core.errors.ConfigError: no picture can be written to nowhere/a.png: ...
+    """
     try:
         figure.savefig(path, dpi=144)
     except (OSError, ValueError) as error:

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from logpi.core.errors import ConfigError
-from logpi.views.grid import Grid, cells
+from logpi.views.grid import Grid, cells, save_picture
 from logpi.views.text import number, visible
 
 __all__ = ["curve_of_values", "grid_that_fits", "table_of_values"]
@@ -58,11 +57,7 @@ def curve_of_values(
     if len(actions) <= 12:
         lower.set_yticks(range(len(actions)), [visible(name) for name in actions])
     lower.set(xlabel="state", ylabel="action")
-    try:
-        figure.savefig(path, dpi=144)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no picture can be written to {path}: {error}.") from error
-    return Path(path)
+    return save_picture(figure, path)
 
 
 def table_of_values(

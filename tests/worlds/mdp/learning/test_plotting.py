@@ -62,3 +62,8 @@ def test_what_cannot_be_drawn(curves):
         curves.plot(smooth=0)
     with pytest.raises(ConfigError, match="give `truth=` to learn"):
         learn(make("random_walk"), "td", episodes=1).plot(curve="errors")
+
+
+def test_a_picture_that_cannot_be_written(tmp_path):
+    with pytest.raises(ConfigError, match="no picture can be written"):
+        learn(make("cliff"), "sarsa", episodes=3).plot(tmp_path / "none" / "a.png")

@@ -90,6 +90,11 @@ def test_a_solution_shows_its_sizes_and_not_its_arrays():
         (zoo.make("two_state"), {"method": 3}, "there is no method `3`"),
         (zoo.make("two_state"), {"tolerance": "small"}, "tolerance is small but must be"),
         (zoo.make("two_state"), {"method": "soft_policy_iteration"}, "needs its option `beta`"),
+        (
+            zoo.make("two_state"),
+            {"method": "modified_policy_iteration", "history": True},
+            "keeps no history of its iterates. These do: auto, value_iteration",
+        ),
     ],
 )
 def test_what_is_no_model_no_method_and_no_number(given, told, said):

@@ -441,3 +441,19 @@ def test_a_layout_names_cells_while_they_are_few():
     assert layout.states == ("(0, 0)", "(0, 1)", "(1, 0)", "(1, 1)")
     assert layout.marks == {"target": (1, 3)}
     assert grid_layout(1000, 1000, COMPASS, {}).states == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("book_grid", {"rows": "a"}, "`rows` is 'a' but must be a whole number of at least 1"),
+        ("book_grid", {"rows": 3.5}, r"`rows` is 3\.5 but must be a whole number"),
+        ("random_walk", {"states": 2.5}, r"`states` is 2\.5 but must be a whole number"),
+        ("bandit", {"deviation": -1.0}, r"`deviation` is -1\.0 but must be at least 0"),
+        ("bandit", {"means": [[1, 2], [3]]}, r"`bandit` cannot be made with means=\[\[1, 2\], \[3"),
+        ("gambler", {"p_heads": "high"}, "`gambler` cannot be made with p_heads='high'"),
+    ],
+)
+def test_options_of_another_kind(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        zoo.make(name, **options)

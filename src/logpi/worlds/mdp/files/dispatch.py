@@ -12,7 +12,7 @@ from logpi.core.nearest import did_you_mean
 from logpi.worlds.mdp.files.drn import load_drn, save_drn
 from logpi.worlds.mdp.files.npz import load_npz, save_npz
 from logpi.worlds.mdp.files.petsc import load_petsc, save_petsc
-from logpi.worlds.mdp.model import FiniteMDP
+from logpi.worlds.mdp.model import FiniteMDP, check_model
 
 __all__ = ["load", "save"]
 
@@ -41,6 +41,7 @@ def save(m: FiniteMDP, path: str | Path, *, overwrite: bool = False, **options: 
     >>> load(path)
     FiniteMDP('one', states=1, actions=1, transitions=1, discount=0.5)
     """
+    check_model(m, "save")
     writer, _ = _format(path)
     _check_options(path, writer, options)
     writer(m, path, overwrite=overwrite, **options)

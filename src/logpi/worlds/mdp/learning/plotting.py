@@ -71,7 +71,10 @@ def plot(
     axes.set_ylabel(_LABELS[curve])
     axes.legend()
     if figure is not None and isinstance(where, str | Path):
-        figure.savefig(where)
+        try:
+            figure.savefig(where)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"no picture can be written to {where}: {error}.") from error
     return axes
 
 

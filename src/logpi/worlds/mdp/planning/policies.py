@@ -98,6 +98,7 @@ def uniform(m: FiniteMDP) -> Float[ndarray, "S A"]:
     array([[0.33, 0.33, 0.33],
            [0.33, 0.33, 0.33]])
     """
+    check_model(m, "the uniform policy")
     return m.allowed / np.maximum(m.allowed.sum(1, keepdims=True), 1)
 
 

@@ -102,6 +102,11 @@ def solve(
 def _check_options(method: str, told: Mapping[str, Any]) -> None:
     parameters = inspect.signature(METHODS[method]).parameters
     known = [name for name in parameters if name != "m"]
+    if "history" in told and "history" not in known:
+        keep = [x for x, f in METHODS.items() if "history" in inspect.signature(f).parameters]
+        raise ConfigError(
+            f"`{method}` keeps no history of its iterates. These do: {', '.join(keep)}."
+        )
     for name in told:
         if name not in known:
             raise ConfigError(

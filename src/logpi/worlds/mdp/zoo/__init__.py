@@ -108,7 +108,8 @@ def make(name: str, **options: Any) -> FiniteMDP:
     >>> make("book_grid", r_forbidden=-10, discount=0.9)
     FiniteMDP('book_grid', states=25, actions=5, transitions=125, discount=0.9)
 
-    Raises `ConfigError`, with the nearest name, where the name or an option is unknown.
+    Raises `ConfigError`, with the nearest name, where the name or an option is unknown, and where
+    an option's value is none that it can have.
     """
     if name not in _ENTRIES:
         raise ConfigError(
@@ -121,7 +122,13 @@ def make(name: str, **options: Any) -> FiniteMDP:
                 f"`{name}` has no option `{option}`.{did_you_mean(option, known)} "
                 f"It has {', '.join(known)}."
             )
-    return _ENTRIES[name](**options)
+    try:
+        return _ENTRIES[name](**options)
+    except (TypeError, ValueError) as error:  # a word for a number, a row that is shorter, ...
+        if not options:
+            raise
+        told = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        raise ConfigError(f"`{name}` cannot be made with {told}: {error}.") from error
 
 
 def names() -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from logpi.worlds.mdp.model import FiniteMDP, Layout
 from logpi.worlds.mdp.zoo.grids import COMPASS, STAY, Cell, grid_layout, grid_model, moved, state_of
-from logpi.worlds.mdp.zoo.tables import from_outcomes
+from logpi.worlds.mdp.zoo.tables import check_at_least, from_outcomes
 
 __all__ = ["BOOK_GRIDS", "book_grid", "importance_sampling", "two_state"]
 
@@ -72,6 +72,7 @@ def _book_cells(
     rows: int, cols: int, forbidden: Sequence[Cell] | None, target: Cell | None
 ) -> tuple[list[int], int]:
     """The numbers of the forbidden cells and of the target, the book's where none are given."""
+    check_at_least(rows=(rows, 1), cols=(cols, 1))
     ours, goal = BOOK_GRIDS.get((rows, cols), ((), (rows - 1, cols - 1)))
     goal = state_of(goal if target is None else target, rows, cols, name="target")
     cells = ours if forbidden is None else forbidden

@@ -86,7 +86,7 @@ def normal_points(deviation: float, points: int) -> tuple[ndarray, ndarray]:
     >>> normal_points(1.0, 2)
     (array([-1., 1.]), array([0.5, 0.5]))
     """
-    check_at_least(points=(points, 1), deviation=(deviation, 0))
+    check_at_least(points=(points, 1), deviation=(deviation, 0.0))
     if deviation == 0 or points == 1:
         return np.zeros(1), np.ones(1)
     at, weight = np.polynomial.hermite_e.hermegauss(points)
@@ -101,7 +101,13 @@ def check_probability(**given: float) -> None:
 
 
 def check_at_least(**given: tuple[float, float]) -> None:
-    """Return nothing; raises `ConfigError` where a named number is below its least value."""
+    """Return nothing; raises `ConfigError` where a named number is below its least value.
+
+    Where the least value is an integer, the number must be one.
+    """
     for name, (value, least) in given.items():
-        if not value >= least:
-            raise ConfigError(f"`{name}` is {value} but must be at least {least}.")
+        whole = isinstance(least, int)
+        known = isinstance(value, int | np.integer if whole else int | float | np.number)
+        if not known or not value >= least:
+            what = "a whole number of at least" if whole else "at least"
+            raise ConfigError(f"`{name}` is {value!r} but must be {what} {least}.")
