@@ -41,7 +41,7 @@ def basis(x: np.ndarray) -> np.ndarray:
 def play(w: np.ndarray, episodes: int, seed: int) -> dict[str, np.ndarray]:
     """One episode in each of so many environments: what was seen and done, and where."""
     env = gymnasium.make_vec("CartPole-v1", episodes, vectorization_mode="vector_entry_point")
-    (x, _), rng = env.reset(seed=seed), np.random.default_rng(seed)
+    (x, _), rng = env.reset(seed=seed), np.random.default_rng((seed, 1))  # not the environment's
     running, told = np.ones(episodes, bool), []
     while running.any():
         p = 1 / (1 + np.exp(-features(x) @ w))
