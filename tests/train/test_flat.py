@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from logpi.train.flat import FlatAdamW, in_one_piece, may_be_flat
+from logpi.train.flat import FlatAdamW, may_be_flat, whole_vectors
 from logpi.train.optimizer import load_optimizer, optimizer_tensors
 
 HOW = {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-5, "weight_decay": 0.1, "fused": True}
@@ -118,9 +118,10 @@ def test_parameters_that_were_replaced_are_moved_where_they_are():
 
 def test_numbers_gradients_and_moments_are_pieces_of_one():
     named, _ = twins()[0]
-    assert in_one_piece([p.grad for _, p in named]) is not None
-    assert in_one_piece([p.grad for _, p in named[:-1]]) is None
-    assert in_one_piece([torch.zeros(2), torch.zeros(2)]) is None
+    (whole,) = whole_vectors([p.grad for _, p in named])
+    assert whole.shape == (sum(p.numel() for _, p in named),)
+    assert whole_vectors([p.grad for _, p in named[:-1]]) is None
+    assert whole_vectors([torch.zeros(2), torch.zeros(2)]) is None
     assert not may_be_flat([p for _, p in named])  # they share memory already
     assert len({p.untyped_storage().data_ptr() for _, p in named}) == 1
 

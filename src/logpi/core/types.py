@@ -165,7 +165,9 @@ class Signals:
 
     def having(self, **known: Tensor | None) -> Signals:
         """The same facts with some added or replaced."""
-        return replace(self, **known)
+        facts: dict[str, Any] = {name: getattr(self, name) for name in _NAMES}
+        facts.update(known)
+        return Signals(**facts)
 
     def take(self, rows: Int[Tensor, " k"]) -> Signals:
         """The facts of these rows, in this order."""
@@ -204,6 +206,7 @@ class Signals:
         return value
 
 
+_NAMES = tuple(f.name for f in fields(Signals))
 _SHARED = {f.name for f in fields(Batch)} & {f.name for f in fields(Signals)}
 _SUPPLIERS = {
     "logp_old": "The source records it when it samples; stored demonstrations do not have it.",

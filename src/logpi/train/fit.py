@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -69,9 +70,17 @@ def fit_critic(
     """The loss of the last of the critic's own steps; none where its gradient is not finite."""
     loss, count = 0.0, optim.critic_minibatches
     for k in range(optim.critic_steps):
-        for rows in minibatches(work.signals, count, seed=mix(seed, k)):
-            share = weight if count == 1 else weight * rows[:, None] * count
+        for share in _shares(work, weight, count, seed=mix(seed, k)):
             loss = critic_gradient(critic, work, share, optim)
             clip_gradient(parameters_of(optimizer), optim.clip, what="critic")
             take_step(optimizer)
     return loss
+
+
+def _shares(work: Work, weight: Tensor, count: int, *, seed: int) -> Iterator[Tensor]:
+    """The weights of each step of a pass, 0 where another one reads."""
+    if count == 1:
+        yield weight
+        return
+    for rows in minibatches(work.signals, count, seed=seed):
+        yield weight * rows[:, None] * count

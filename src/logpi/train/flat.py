@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-__all__ = ["FlatAdamW", "in_one_piece", "may_be_flat"]
+__all__ = ["FlatAdamW", "may_be_flat", "whole_vectors"]
 
 _LARGEST = 2**20  # numbers; beyond, the kernels take the time
 
@@ -34,17 +34,22 @@ def may_be_flat(parameters: Sequence[Parameter]) -> bool:
     )
 
 
-def in_one_piece(tensors: Sequence[Tensor]) -> Tensor | None:
-    """All of these as one vector, where they are the pieces of one; a copy is never made.
+def whole_vectors(tensors: Sequence[Tensor]) -> list[Tensor] | None:
+    """The vectors that these are the pieces of, if they are all of them; a copy is never made.
 
-    >>> whole = torch.arange(4.0)
-    >>> in_one_piece([whole[:1], whole[1:]]) is whole, in_one_piece([whole[:1]]) is None
-    (True, True)
+    >>> a, b = torch.arange(4.0), torch.arange(2.0)
+    >>> [len(v) for v in whole_vectors([a[:1], a[1:], b[:]])], whole_vectors([a[:1]]) is None
+    ([4, 2], True)
     """
-    whole = tensors[0]._base
-    if whole is None or any(t._base is not whole for t in tensors[1:]):
-        return None
-    return whole if sum(t.numel() for t in tensors) == whole.numel() else None
+    found: dict[int, Tensor] = {}
+    count = 0
+    for t in tensors:
+        whole = t._base
+        if whole is None:
+            return None
+        found[id(whole)] = whole
+        count += t.numel()
+    return list(found.values()) if count == sum(v.numel() for v in found.values()) else None
 
 
 class FlatAdamW(torch.optim.AdamW):

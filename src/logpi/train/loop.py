@@ -227,7 +227,7 @@ class Trainer:
         figures = {"gradient_norm": norm}
         if work.target is not None:
             told = corrected(work.signals, self.recipe, weight)
-            figures |= self._fit(work, told, seed=mix(self.config.seed, self.done, 0xC1, seed))
+            figures |= self._fit(work, told, seed=seed)
         if not natural:
             take_step(self.optimizer)
             return figures
@@ -259,6 +259,7 @@ class Trainer:
         if critic is None or optimizer is None:
             return {}
         optim = self.config.optim
+        seed = mix(self.config.seed, self.done, 0xC1, seed) if optim.critic_minibatches > 1 else 0
         return {"critic_loss": fit_critic(critic, optimizer, work, weight, optim=optim, seed=seed)}
 
     def _set_learning_rates(self) -> float:

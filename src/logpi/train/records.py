@@ -21,7 +21,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
     NaN and infinities become null, which JSON has. Raises `RunError` where the disk is full.
     """
-    text = "".join(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(_line(row) for row in rows)
     survives = "What was written before survives, and so do the checkpoints."
     with disk_full(str(path), survives):
         before = path.stat().st_size if path.exists() else 0
@@ -93,6 +93,14 @@ def _parsed(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) else None
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):  # tensors, or what is not finite: looked for one by one
+        text = json.dumps(_finite(row), ensure_ascii=False)
+    return text + "\n"
 
 
 def _finite(value: Any) -> Any:

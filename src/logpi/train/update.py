@@ -16,7 +16,7 @@ from logpi.core.recipe import Recipe
 from logpi.core.surrogate import surrogate, surrogate_slope
 from logpi.core.traits import traits_of
 from logpi.core.types import Part, Policy, Regulariser, Signals
-from logpi.train.flat import in_one_piece
+from logpi.train.flat import whole_vectors
 
 __all__ = [
     "Pushed",
@@ -51,7 +51,7 @@ def accumulate(
     Raises `NonFiniteError`, naming the rows, where a log-probability or a coefficient is NaN or
     infinite.
     """
-    pushed = Pushed(torch.full_like(weight, torch.nan), torch.zeros_like(weight))
+    pushed: Pushed | None = None
     unit = signals.group if recipe.data == "pairs" else None
     regulariser = recipe.regulariser
     entropy = entropy_mass = 0.0
@@ -72,11 +72,17 @@ def accumulate(
         logp = torch.where(here, logp, torch.nan)
         if part.whole:
             pushed = Pushed(logp, coefficient)
-        else:
-            pushed.logp[rows], pushed.coefficient[rows] = logp, coefficient
+            continue
+        pushed = _nothing(weight) if pushed is None else pushed
+        pushed.logp[rows], pushed.coefficient[rows] = logp, coefficient
+    pushed = _nothing(weight) if pushed is None else pushed
     if entropy_mass:
         pushed.figures["entropy"] = entropy / entropy_mass
     return pushed
+
+
+def _nothing(weight: Tensor) -> Pushed:
+    return Pushed(torch.full_like(weight, torch.nan), torch.zeros_like(weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +141,12 @@ def clip_gradient(
 
 def _clip(gradients: list[Tensor], clip: float | None) -> float:
     """The norm of all of these, which are then at most `clip` long together."""
-    whole = in_one_piece(gradients)
-    if whole is not None:
-        norm = math.sqrt(float(whole.dot(whole)))
-        if math.isfinite(norm):  # else it may be the square that is not
-            if clip is not None and norm > clip:
-                whole.mul_(clip / (norm + 1e-6))
-            return norm
-    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    vectors = whole_vectors(gradients)
+    norm = math.nan if vectors is None else math.sqrt(sum(float(v.dot(v)) for v in vectors))
+    if vectors is None or not math.isfinite(norm):  # it may be the square alone that is not
+        norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
     if clip is not None and norm > clip:
-        for gradient in gradients:
+        for gradient in vectors or gradients:
             gradient.mul_(clip / (norm + 1e-6))
     return norm
 

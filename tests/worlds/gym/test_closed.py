@@ -13,7 +13,6 @@ from torch.testing import assert_close
 from logpi.worlds.gym.closed import (
     Perceptron,
     Places,
-    add_gradients,
     closed_log_prob,
     qualifies,
     squared_error,
@@ -181,12 +180,13 @@ def test_the_squared_error_is_autograds(dtype, outputs):
     loss.backward()
     output = None if outputs == 1 else chosen.numpy()
     arrays = (x.numpy(), target.numpy(), weight.numpy())
-    value, found = squared_error(Perceptron(net), *arrays, output=output)
+    known = Perceptron(net)
+    value, found = squared_error(known, *arrays, output=output)
     assert abs(value - loss.item()) < 10 * EXACT[dtype] * abs(loss.item())
     for a, p in zip(found, net.parameters(), strict=True):
         assert far(torch.from_numpy(a), p.grad) < EXACT[dtype]
     before = [p.grad.clone() for p in net.parameters()]
-    add_gradients(list(net.parameters()), found)
+    known.add(found)
     for p, b in zip(net.parameters(), before, strict=True):
         assert_close(p.grad, 2 * b, rtol=1e-4, atol=1e-6)
 

@@ -26,7 +26,6 @@ from logpi.worlds.gym.nets import MLP
 __all__ = [
     "Perceptron",
     "Places",
-    "add_gradients",
     "closed_log_prob",
     "qualifies",
     "squared_error",
@@ -84,7 +83,10 @@ class Perceptron:
         self._owners = [layer._parameters for layer in net.layers]
         self._memory = [p.data_ptr() for p in self.parameters]
         arrays = [p.detach().numpy() for p in net.parameters()]
-        self._layers = list(zip(arrays[::2], arrays[1::2], strict=True))
+        self._layers = list(zip(arrays[::2], (b[:, None] for b in arrays[1::2]), strict=True))
+        self._wide = [np.concatenate(pair, 1) for pair in self._layers]
+        # of each parameter the gradient that was last added to, and its numbers
+        self._gradients: list[tuple[Tensor, ndarray] | None] = [None] * len(self.parameters)
 
     def serves(self, net: nn.Module) -> bool:
         """Whether this is that net, with its parameters where they were."""
@@ -105,7 +107,9 @@ class Perceptron:
         >>> bool(np.allclose(out.T, net(x).detach().numpy(), atol=1e-6))
         True
         """
-        wide = [np.concatenate((w, b[:, None]), 1) for w, b in self._layers]
+        wide = self._wide
+        for pair, both in zip(self._layers, wide, strict=True):
+            np.concatenate(pair, 1, out=both)
         size = len(x) if len(x) < 2 * _BLOCK else _BLOCK
         through, outs = [], []
         for i in range(0, len(x), max(size, 1)):
@@ -137,6 +141,24 @@ class Perceptron:
             for whole, part in zip(found, piece, strict=True):
                 whole += part
         return found
+
+    def add(self, found: Sequence[ndarray]) -> None:
+        """Add slopes to the parameters' gradients, as `Tensor.backward` does.
+
+        >>> one = Perceptron(MLP(3, 1, hidden=()))
+        >>> one.add([np.ones((1, 3), np.float32), np.ones(1, np.float32)])
+        >>> one.add([np.ones((1, 3), np.float32), np.ones(1, np.float32)])
+        >>> [p.grad.tolist() for p in one.parameters]
+        [[[2.0, 2.0, 2.0]], [2.0]]
+        """
+        for i, (p, slope) in enumerate(zip(self.parameters, found, strict=True)):
+            gradient, known = p.grad, self._gradients[i]
+            if gradient is None:
+                p.grad = torch.from_numpy(slope)
+                continue
+            if known is None or known[0] is not gradient:
+                known = self._gradients[i] = (gradient, gradient.numpy())
+            np.add(known[1], slope, out=known[1])
 
     def _block(self, wide: Sequence[ndarray], x: ndarray) -> tuple[ndarray, list[ndarray]]:
         k, width = x.shape
@@ -208,7 +230,7 @@ def closed_log_prob(
         d = Pushes(places.collect(d_logp), None if d_entropy is None else places.collect(d_entropy))
         slope, along = columns.slope(saved, d)
         found = perceptron.backward(through, slope)
-        add_gradients(perceptron.parameters, found if along is None else [*found, along])
+        perceptron.add(found if along is None else [*found, along])
 
     return places.spread(logp), None if surprise is None else places.spread(surprise), push
 
@@ -240,20 +262,3 @@ def squared_error(
     d = np.zeros_like(out)
     d[place] = 2 * pull
     return float(pull @ gap), net.backward(through, d)
-
-
-def add_gradients(parameters: Sequence[nn.Parameter], found: Sequence[ndarray]) -> None:
-    """Add slopes to the parameters' gradients, as `Tensor.backward` does.
-
-    >>> p = nn.Parameter(torch.zeros(2))
-    >>> add_gradients([p], [np.ones(2, dtype=np.float32)])
-    >>> add_gradients([p], [np.ones(2, dtype=np.float32)])
-    >>> p.grad.tolist()
-    [2.0, 2.0]
-    """
-    for p, g in zip(parameters, found, strict=True):
-        slope = torch.from_numpy(g)
-        if p.grad is None:
-            p.grad = slope
-        else:
-            p.grad += slope

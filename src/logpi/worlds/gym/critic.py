@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from logpi.core.errors import ConfigError
 from logpi.core.near import within_reach
-from logpi.worlds.gym.closed import Perceptron, add_gradients, qualifies, squared_error
+from logpi.worlds.gym.closed import Perceptron, qualifies, squared_error
 from logpi.worlds.gym.nets import MLP, net_of
 from logpi.worlds.gym.normalise import Normaliser, Reading
 from logpi.worlds.gym.spaces import Actions
@@ -216,10 +216,11 @@ def _wanted(
 ) -> _Wanted:
     # A mini-batch of the loop is a weight of 0 elsewhere: nothing is computed there.
     n, t = weight.shape
-    at = weight.reshape(-1).nonzero()[:, 0]
-    everywhere = len(at) == n * t
     x = inputs.observation.reshape(n * t, *inputs.observation.shape[2:])
-    x = x if everywhere else x[at]
+    everywhere, at = weight.is_cpu and bool(weight.numpy().all()), torch.empty(0)
+    if not everywhere:
+        at = weight.reshape(-1).nonzero()[:, 0]
+        x = x[at]
 
     def taken(y: Tensor) -> Tensor:
         return y.reshape(-1) if everywhere else y.reshape(-1)[at]
@@ -247,7 +248,7 @@ def _loss(critic: ValueNet | QNet, wanted: _Wanted, *, reach: float = math.inf) 
         output=None if wanted.output is None else wanted.output.numpy(),
         counts=None if wanted.before is None else counts,
     )
-    add_gradients(known.parameters, found)
+    known.add(found)
     return torch.tensor(value, dtype=wanted.target.dtype)
 
 

@@ -128,6 +128,8 @@ class Sync:
 
     def _step(self, chosen: ndarray) -> Moved:
         n, idle = self.num, self._history.over
+        # Environments tell a Python integer from a NumPy one, slowly.
+        given = chosen.tolist() if self.actions.kind == "discrete" else chosen
         rows, reward = self._reader.empty(), np.zeros(n)
         terminated, truncated = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
         done: list[int] = []
@@ -135,7 +137,7 @@ class Sync:
             if idle[i]:
                 rows[i] = self._rows[i]
                 continue
-            rows[i], reward[i], ended, cut, info = env.step(chosen[i])
+            rows[i], reward[i], ended, cut, info = env.step(given[i])
             terminated[i], truncated[i] = ended, cut
             if ended or cut:
                 done.append(i)

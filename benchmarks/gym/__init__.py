@@ -1,0 +1,1 @@
+"""PPO in environments, side by side."""

@@ -1,0 +1,89 @@
+"""Our side of a line, in a process of its own: one line of JSON.
+
+python -m benchmarks.gym.side_logpi LINE SEED
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gym.lines import LINES, Line
+from benchmarks.gym.measure import Judge, Stopwatch, peak
+
+import logpi
+from logpi.run import recipe_of
+from logpi.train.config import build_config
+from logpi.train.loop import Trainer
+
+EVERY = 5  # iterations between two looks at the policy
+
+
+def settings(line: Line, seed: int) -> dict[str, Any]:
+    """What `logpi.train` is told, but for where and how long."""
+    rates = {"lr": line.rl, "critic_lr": line.rl, "decay": line.decay, "critic_decay": line.decay}
+    clipped = {"clip": 0.5, "clip_together": True, "critic_weight": 0.5, "eps": 1e-5}
+    recipe = {"name": "ppo", "lam": line.lam, "epochs": line.epochs, "normalise": True}
+    played = {"num_envs": line.envs, "steps": line.steps, "mode": line.mode}
+    return {
+        "recipe": recipe | {"clip_decay": line.decay},
+        "world": logpi.Gym(line.env, discount=line.discount, evaluate_episodes=1, **played),
+        "minibatches": line.minibatches,
+        "optim": rates | clipped,
+        "seed": seed,
+        "quiet": True,
+    }
+
+
+def timed(line: Line, seed: int) -> dict[str, Any]:
+    """A whole run, with its records and checkpoint; the first iteration does not count."""
+    told: list[tuple[float, float]] = []
+    watch = Stopwatch()
+
+    def each(iteration: int, figures: Mapping[str, Any]) -> None:
+        del iteration
+        told.append((watch.read(), figures["seconds_environments"] / figures["seconds"]))
+
+    with tempfile.TemporaryDirectory() as folder:
+        logpi.train(
+            **settings(line, seed),
+            iterations=line.iterations + 1,
+            directory=f"{folder}/run",
+            callbacks=[each],
+        )
+    seconds = told[-1][0] - told[0][0]
+    share = sum(x for _, x in told[1:]) / line.iterations
+    return {"rate": line.iterations * line.decisions / seconds, "share": share}
+
+
+def learned(line: Line, seed: int) -> dict[str, Any]:
+    """The loop until the policy is good enough, from the moment that its environments are made."""
+    told = settings(line, seed)
+    world = told.pop("world")
+    told.pop("quiet")
+    config = build_config({**told, "world": world.model_dump(), "iterations": line.iterations})
+    recipe, judge, watch = recipe_of(config), Judge(line.env), Stopwatch()
+    with tempfile.TemporaryDirectory() as folder:
+        opened = world.open("ppo", recipe, seed=seed, scratch=Path(folder))
+        trainer = Trainer(config, recipe, opened)
+        while trainer.done < line.iterations:
+            trainer.iterate()
+            due = trainer.done % EVERY == 0
+            if due and watch.aside(lambda: judge(opened.policy.act)) >= 475:
+                return {"seconds": watch.read(), "decisions": trainer.done * line.decisions}
+    return {"seconds": None}
+
+
+def main() -> None:
+    """Train and say how fast."""
+    line, seed = LINES[sys.argv[1]], int(sys.argv[2])
+    found = timed(line, seed) if line.learn is None else learned(line, seed)
+    print(json.dumps({**found, "memory": peak()}))
+
+
+if __name__ == "__main__":
+    main()

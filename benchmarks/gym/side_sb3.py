@@ -1,0 +1,101 @@
+"""Stable-Baselines3's side of a line, in a process of its own: one line of JSON.
+
+python -m benchmarks.gym.side_sb3 LINE SEED
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from benchmarks.gym.lines import LINES, Line
+from benchmarks.gym.measure import Judge, Stopwatch, peak
+
+EVERY = 5  # iterations between two looks at the policy
+
+
+def model(line: Line, seed: int) -> Any:
+    """PPO as it is installed, with the settings of the line."""
+    import torch
+    from stable_baselines3 import PPO  # type: ignore[import-not-found] # in its own environment
+    from stable_baselines3.common.env_util import make_vec_env  # type: ignore[import-not-found] # as above
+
+    torch.set_num_threads(1)
+    linear = line.decay == "linear"
+    return PPO(
+        "MlpPolicy",
+        make_vec_env(line.env, line.envs, seed=seed),
+        n_steps=line.steps,
+        batch_size=line.batch,
+        n_epochs=line.epochs,
+        learning_rate=(lambda left: line.rl * left) if linear else line.rl,
+        clip_range=(lambda left: 0.2 * left) if linear else 0.2,
+        gae_lambda=line.lam,
+        gamma=line.discount,
+        policy_kwargs={"net_arch": {"pi": [64, 64], "vf": [64, 64]}},
+        device="cpu",
+        seed=seed,
+    )
+
+
+def timed(line: Line, seed: int) -> dict[str, Any]:
+    """Iterations after a first one that does not count; how much of them the environments take."""
+    ppo = model(line, seed)
+    ppo.learn(line.decisions)
+    spent = _watched(ppo.env)
+    watch = Stopwatch()
+    ppo.learn(line.iterations * line.decisions)
+    seconds = watch.read()
+    rate = line.iterations * line.decisions / seconds
+    return {"rate": rate, "share": spent[0] / seconds}
+
+
+def _watched(env: Any) -> list[float]:
+    spent, step = [0.0], env.step_wait
+
+    def step_wait() -> Any:
+        began = time.process_time()
+        found = step()
+        spent[0] += time.process_time() - began
+        return found
+
+    env.step_wait = step_wait
+    return spent
+
+
+def learned(line: Line, seed: int) -> dict[str, Any]:
+    """Until the policy is good enough, from the moment that its environments are made."""
+    from stable_baselines3.common.callbacks import BaseCallback  # type: ignore[import-not-found] # as above
+
+    judge, watch, found = Judge(line.env), Stopwatch(), {"seconds": None, "decisions": 0}
+
+    class Look(BaseCallback):
+        rollouts = 0
+
+        def _on_rollout_start(self) -> None:
+            # What is about to begin follows the update of the last one.
+            if self.rollouts and self.rollouts % EVERY == 0:
+                act = lambda x: int(self.model.predict(x, deterministic=True)[0])  # noqa: E731
+                if watch.aside(lambda: judge(act)) >= 475:
+                    found["seconds"] = watch.read()
+                    found["decisions"] = self.rollouts * line.decisions
+            self.rollouts += 1
+
+        def _on_step(self) -> bool:
+            return found["seconds"] is None
+
+    model(line, seed).learn(line.iterations * line.decisions, callback=Look())
+    return found
+
+
+def main() -> None:
+    """Train and say how fast."""
+    line, seed = LINES[sys.argv[1]], int(sys.argv[2])
+    found = timed(line, seed) if line.learn is None else learned(line, seed)
+    print(json.dumps({**found, "memory": peak()}))
+
+
+if __name__ == "__main__":
+    main()
