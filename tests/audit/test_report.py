@@ -115,6 +115,14 @@ def test_table_markdown_and_json_agree(report):
     assert data["settings"]["group_size"] == 2
 
 
+def test_a_report_prints_itself(report):
+    assert str(report).splitlines()[0].strip() == "grpo in fork"
+    assert "noise/signal" in str(report)
+    assert repr(report) == f"<audit of grpo in fork: {report.verdict}>"
+    assert text_of(report) == text_of(report.table())
+    assert len(text_of(report.decisions_table()).split("coefficient")) == 2
+
+
 def test_what_has_no_meaning_is_null():
     assert as_data({"x": (float("inf"), 1)}) == {"x": [None, 1]}
     drawn = sampled("reinforce", fork(), batches=20)

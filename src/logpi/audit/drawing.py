@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from logpi.audit.report import AuditReport, Fit, Step
 
-__all__ = ["decisions", "figures", "markdown", "plot", "table"]
+__all__ = ["decisions", "figures", "markdown", "plot", "table", "text"]
 
 COLUMNS = ("objective", "bias", "relative", "cosine", "norm ratio", "scalar", "noise/signal")
 """The columns of a report's table."""
@@ -83,6 +85,20 @@ def table(report: AuditReport) -> Table:
             name, *cells = figures(found)
             out.add_row(f"{_step_name(step)}: {name}", *cells)
     return out
+
+
+def text(table: Table) -> str:
+    """A table as plain text.
+
+    >>> out = Table("objective", box=None)
+    >>> out.add_row("return")
+    >>> text(out).split()
+    ['objective', 'return']
+    """
+    to = Console(width=100, color_system=None, file=StringIO())
+    with to.capture() as caught:
+        to.print(table)
+    return "\n".join(line.rstrip() for line in caught.get().strip("\n").split("\n")).strip("\n")
 
 
 def decisions(report: AuditReport) -> Table:

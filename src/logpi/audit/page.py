@@ -111,16 +111,18 @@ estimator that is biased is told apart from one that ascends something else.
 ```python
 import logpi
 
-world = logpi.MDP("tokens/capital")
+world = logpi.MDP("tokens/capital")  # or its name, or a FiniteMDP
 report = logpi.audit("grpo", world=world, group_size=2)
-print(report.verdict)
+print(report)
+report = logpi.audit({{"name": "grpo", "beta": 0.0}}, world=world, group_size=2, steps=3, lr=1.0)
 report.against("return").cosine, report.total_variance, report.decisions
+logpi.audit(my_recipe, world=world, reference=uniform)  # a Recipe and policies of one's own
 logpi.audit.loss(my_loss, world=world, group_size=2)  # anyone's loss
-logpi.audit.worst_case("grpo")  # a policy and rewards for which it is worst
+logpi.audit.worst_case("grpo")  # texts, a policy and rewards for which it is worst
 logpi.audit.sampled("grpo", world=logpi.MDP("cliff"), horizon=30)  # too large to enumerate
 ```
 
-    logpi audit grpo --world tokens/capital --group-size 2
+    logpi audit grpo --world tokens/capital --group-size 2 --reference uniform
 
 ## How to read it
 

@@ -76,12 +76,12 @@ class Step:
     clipped: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class AuditReport:
     """An estimator's mean, bias and noise: enumerated, without sampling noise, unless `sampled`.
 
-    Print `table()` and `decisions_table()`, or read the fields: `against("return").cosine`, `best`,
-    `verdict`, `decisions`, `steps`.
+    Print it, or `table()` and `decisions_table()`, or read the fields: `against("return").cosine`,
+    `best`, `verdict`, `decisions`, `steps`.
     """
 
     recipe: str
@@ -101,6 +101,18 @@ class AuditReport:
     decisions: tuple[Decision, ...]
     steps: tuple[Step, ...]
     settings: Mapping[str, float | int | None]
+
+    def __repr__(self) -> str:
+        """Recipe, world and verdict."""
+        return f"<audit of {self.recipe} in {self.world}: {self.verdict}>"
+
+    def __str__(self) -> str:
+        """The table of objectives as plain text."""
+        return drawing.text(self.table())
+
+    def __rich__(self) -> Table:
+        """The table of objectives, where rich prints."""
+        return self.table()
 
     @property
     def total_variance(self) -> float:
