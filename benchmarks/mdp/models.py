@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.model import FiniteMDP
 
@@ -28,6 +30,19 @@ def _grid(size: str, discount: float, **options: object) -> Callable[[], FiniteM
     return lambda: zoo.slip_grid(side, side, discount=discount, **options)  # pyright: ignore[reportArgumentType] # options of many types
 
 
+def _lasting(size: str, discount: float) -> Callable[[], FiniteMDP]:
+    """A slip grid without an end, whose central cell pays 1 whenever one is there."""
+
+    def make() -> FiniteMDP:
+        side = SIDES[size]
+        m = zoo.slip_grid(side, side, goal=None, discount=discount)
+        reward = np.zeros_like(m.reward)
+        reward[side // 2 * side + side // 2] = 1
+        return m.having(reward=reward)
+
+    return make
+
+
 def _lines() -> dict[str, Line]:
     lines = {
         "garnet 1e5 .99": Line(lambda: zoo.garnet(100_000, discount=0.99), ratio=2),
@@ -38,6 +53,9 @@ def _lines() -> dict[str, Line]:
     for size, ratios in required.items():
         for (name, discount), ratio in zip(discounts.items(), ratios, strict=True):
             lines[f"grid {size} {name}"] = Line(_grid(size, discount), ratio=ratio)
+    for size, ratios in required.items():
+        for (name, discount), ratio in zip(discounts.items(), ratios, strict=True):
+            lines[f"lasting {size} {name}"] = Line(_lasting(size, discount), ratio=ratio)
     for name, discount in discounts.items():
         lines[f"grid 1e6 {name}"] = Line(_grid("1e6", discount), seconds=8, peers=name == ".99")
     variants = {

@@ -77,12 +77,12 @@ def try_flow(run: Run, *, method: str = "") -> Solution:
     method = method or "policy iteration along the flow"
     sweeps, newton = _begin(run), _Newton(run)
     for _ in range(200):
-        near, moved = _improve(run, sweeps, newton.noise)
+        near, moved = _improve(run, sweeps)
         if near:
             newton.forget()  # the proof needs the room
             if (found := run.conclude(method)) is not None:
                 return found
-            _, moved = _improve(run, 1, newton.noise)
+            _, moved = _improve(run, 1)
         if not newton.step(moved):
             break
         sweeps = IMPROVE
@@ -91,14 +91,14 @@ def try_flow(run: Run, *, method: str = "") -> Solution:
     return found
 
 
-def _improve(run: Run, sweeps: int, slack: float) -> tuple[bool, int]:
+def _improve(run: Run, sweeps: int) -> tuple[bool, int]:
     """Sweeps over all actions: whether that is enough, and the actions that changed.
 
     Where it is, v is the last sweep's result; else the policy is greedy for v, and T v in `out`.
     """
     changed = 0
     while True:
-        low, high, moved = greedy_sweep(run.rows, run.v, run.out, run.policy, slack)
+        low, high, moved = greedy_sweep(run.rows, run.v, run.out, run.policy, 0.0)
         run.sweeps += 1
         sweeps -= 1
         changed += int(moved)
@@ -121,7 +121,6 @@ class _Newton:
     levels: list[Level] = field(default_factory=list[Level])
     changed: float = math.inf  # actions that differ from those that the levels were made for
     failed: int = 0
-    noise: float = 0.0  # differences between actions that the last evaluation leaves uncertain
 
     def forget(self) -> None:
         """Give all memory back: the next step begins anew."""
@@ -164,7 +163,6 @@ class _Newton:
         left = self._cycles(residual, CYCLES if moved > 1e-3 * len(run.v) else 2 * CYCLES)
         if left <= residual:
             _add(run.v, self.order, run.out)
-            self.noise = 0.0
             self.failed = 0
         else:
             self.failed += 1
@@ -297,15 +295,19 @@ def _start_low(rows, v):
 def _first_pass(rows, order, v, policy, low):
     """One sweep in the given order, in which successors that come later count as staying.
 
-    What leads to no earlier state is not considered: v keeps `low` where nothing else is left.
+    Where no action leads to an earlier state, as in the first source, they count as `low`: what is
+    earned there once says already where the others had better go.
     """
     done = np.zeros(len(order), dtype=np.bool_)
     for k in range(len(order)):
         s = np.int64(order[k])
-        best, choice, alive = -np.inf, -1, False
+        best, choice = -np.inf, -1
+        once, at_once = -np.inf, -1
         for a in range(rows.reward.shape[1]):
-            if rows.reward[s, a] > -np.inf:
-                alive = True
+            reward = np.float64(rows.reward[s, a])
+            if reward > once:
+                once, at_once = reward, a
+            if reward > -np.inf:
                 total, earlier = 0.0, 0.0
                 row = s * rows.reward.shape[1] + a
                 for z in range(rows.indptr[row], rows.indptr[row + 1]):
@@ -313,11 +315,12 @@ def _first_pass(rows, order, v, policy, low):
                         earlier += rows.data[z]
                         total += rows.data[z] * v[rows.indices[z]]
                 if earlier > 0:
-                    total = rows.reward[s, a] + rows.discount * total
+                    total = reward + rows.discount * total
                     q = total / (1 - rows.discount * (1 - earlier))
                     if q > best:
                         best, choice = q, a
-        if alive:
-            v[s] = best if choice >= 0 else low
-        policy[s] = choice
+        if choice >= 0:
+            v[s], policy[s] = best, choice
+        else:
+            v[s], policy[s] = once + rows.discount * low if at_once >= 0 else 0.0, at_once
         done[s] = True
