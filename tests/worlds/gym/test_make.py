@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
+import time
 from functools import partial
 
 import gymnasium
@@ -10,7 +13,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from logpi.core.errors import ConfigError
+import logpi
+from logpi.core.errors import ConfigError, EnvironmentFailure
+from logpi.recipes import RECIPES
 from logpi.worlds.gym.entry import Entry
 from logpi.worlds.gym.envpool import make_envpool
 from logpi.worlds.gym.make import findings, make_one, make_vector
@@ -105,3 +110,33 @@ def test_findings_are_those_of_gymnasiums_checker():
     assert findings(partial(Scripted, (5, True))) == []
     assert any("Deterministic" in x for x in findings(Unseeded))
     assert any("infinity" in x for x in findings("CartPole-v1"))
+
+
+def test_a_checker_that_hangs_or_takes_its_process_with_it_is_told_of():
+    class Slow(Scripted):
+        def step(self, action):
+            time.sleep(60)
+
+    class Gone(Scripted):
+        def step(self, action):
+            os._exit(3)
+
+    assert findings(partial(Scripted, (5, True)), timeout=20) == []
+    assert findings("CartPole-v1", timeout=20) == findings("CartPole-v1")
+    (told,) = findings(Slow, timeout=0.5)
+    assert "took longer than 0.5 s: a reset or a step hangs" in told
+    assert findings(Gone, timeout=20) == ["a reset or a step ended the checker's process"]
+    with pytest.raises(ConfigError, match="Did you mean"):
+        make_vector("CartPool-v1", 1, "async", seed=0)
+    assert "Did you mean" in findings("CartPool-v1", timeout=20)[0]
+
+
+def test_findings_of_ones_own_environment_are_passed_on(tmp_path, capfd):
+    class Shapeless(Scripted):
+        def info(self):
+            return []
+
+    world = logpi.Gym(Shapeless, num_envs=1)
+    with contextlib.suppress(EnvironmentFailure, TypeError, AttributeError):
+        world.open("ppo", RECIPES["ppo"], seed=0, scratch=tmp_path).close()
+    assert "logpi: Gymnasium finds of Shapeless: " in capfd.readouterr().err

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 import gymnasium
@@ -19,6 +23,7 @@ from gymnasium.error import (
     UnregisteredEnv,
 )
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector.utils import CloudpickleWrapper
 
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
@@ -98,12 +103,47 @@ def make_vector(
     raise ConfigError(f"unknown mode `{mode}`.{did_you_mean(mode, modes)} There are {modes}.")
 
 
-def findings(env: str | Callable[..., Any], options: Mapping[str, Any] | None = None) -> list[str]:
+def findings(
+    env: str | Callable[..., Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    timeout: float | None = None,
+) -> list[str]:
     """What Gymnasium's `env_checker` finds fault with, as sentences.
+
+    With a `timeout` it looks in a process of its own, and says where that takes longer.
 
     >>> findings("Acrobot-v1")
     []
     """
+    if timeout is None:
+        return _findings(env, options)
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    here, there = context.Pipe()
+    look: Any = partial(_findings, env, options)
+    process = context.Process(target=_tell, args=(there, CloudpickleWrapper(look)), daemon=True)
+    process.start()
+    there.close()
+    try:
+        if here.poll(timeout):
+            return here.recv()
+        return [f"the checker took longer than {timeout:g} s: a reset or a step hangs"]
+    except EOFError:
+        return ["a reset or a step ended the checker's process"]
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+
+
+def _tell(pipe: Connection, look: Callable[[], list[str]]) -> None:
+    try:
+        pipe.send(look())
+    except ConfigError as error:  # whoever makes the environments will say it too
+        pipe.send([str(error)])
+
+
+def _findings(env: str | Callable[..., Any], options: Mapping[str, Any] | None) -> list[str]:
     one = make_one(env, options).unwrapped
     wrong = ""
     with warnings.catch_warnings(record=True) as caught:
@@ -112,6 +152,7 @@ def findings(env: str | Callable[..., Any], options: Mapping[str, Any] | None = 
             check_env(one, skip_render_check=True)
         except Exception as error:
             wrong = str(error) or type(error).__name__
+    one.close()
     told = [_COLOUR.sub("", str(w.message)).removeprefix("WARN: ") for w in caught]
     return list(dict.fromkeys([*told, *([wrong] if wrong else [])]))
 

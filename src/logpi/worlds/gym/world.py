@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,9 +158,12 @@ class Gym(BaseModel):
         """This world with its environments open. Raises `ConfigError` where they cannot be had."""
         del scratch
         self.check(name, recipe)
-        if isinstance(self.env, str):
-            for found in findings(self.env, self.options):
-                print(f"logpi: Gymnasium finds of {self.env}: {found}", file=sys.stderr)
+        if isinstance(self.env, str) or self.mode != "vector_entry_point":
+            # Where environments may hang, the checker must not.
+            limit = self.step_timeout if self.mode == "async" else None
+            name = self.env if isinstance(self.env, str) else _name_of(self.env)
+            for found in findings(self.env, self.options, timeout=limit):
+                print(f"logpi: Gymnasium finds of {name}: {found}", file=sys.stderr)
         vector = self.vector(seed=seed, one_by_one=recipe.critic is None)
         return OpenGym(self, recipe, vector, seed=seed)
 
@@ -239,6 +243,11 @@ class OpenGym:
     def close(self) -> None:
         """Close the environments."""
         self.vector.close()
+
+
+def _name_of(env: Callable[..., Any]) -> str:
+    made = env.func if isinstance(env, partial) else env
+    return getattr(made, "__name__", type(made).__name__)
 
 
 def _short(action: Tensor) -> str:
