@@ -41,6 +41,14 @@ def worth(x):
     return 0.01 * x[..., 0] + x[..., 1] + 0.1 * x[..., 2] + 3.0
 
 
+class Both(Scripted):
+    """Terminates and is truncated in the same step."""
+
+    def step(self, action):
+        seen, reward, ended, cut, info = super().step(action)
+        return seen, reward, ended or cut, ended or cut, info
+
+
 class Fixed:
     """A critic that does not learn."""
 
@@ -80,6 +88,17 @@ def test_advantages_are_those_that_one_adds_up_by_hand(mode, steps):
             wanted = by_hand(batch, i)
             taken = batch.mask[i].numpy()
             assert np.allclose(credit[i, taken], wanted[taken], rtol=1e-4, atol=1e-4), (i, mode)
+    vector.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_that_ends_in_both_ways_has_terminated(mode):
+    vector = opened(mode, [Both])
+    batch = StreamSource(vector, steps=9, discount=GAMMA, seed=0).draw(Uniform(), 0)
+    over = batch.inputs.final[..., 1] == batch.inputs.final[..., 2]
+    assert (over & batch.mask).any()
+    assert torch.equal((batch.discount == 0) & batch.mask, over & batch.mask)
+    assert batch.facts["terminated"] == 1
     vector.close()
 
 

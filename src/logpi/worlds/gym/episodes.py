@@ -147,9 +147,10 @@ def _padded(x: ndarray, width: int, *, fill: bool) -> ndarray:
 def _check_end(running: ndarray, longest: int) -> None:
     if running.max() > longest:
         raise ConfigError(
-            f"environment {int(running.argmax())} has played {longest} decisions without an end. "
-            "Give it a time limit, as in options={'max_episode_steps': 1000}, or take a recipe "
-            "with a critic."
+            f"environment {int(running.argmax())} has played {longest} decisions without an end, "
+            "but an evaluation, and a recipe without a critic, needs whole episodes. Give it a "
+            "time limit: options={'max_episode_steps': 1000}, or gymnasium.wrappers.TimeLimit in "
+            "the function that makes it."
         )
 
 
