@@ -127,8 +127,12 @@ def test_values_of_no_grid_are_a_curve(tmp_path, policy):
         curve_of_values(np.arange(3.0), policy, tmp_path / "none" / "a.png", **told)
 
 
-def test_a_film_is_refused_before_anything_is_computed(monkeypatch):
+def test_a_film_needs_its_encoder_alone(monkeypatch, tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
     monkeypatch.setenv("PATH", "")
+    path = animate([(VALUE, POLICY)] * 2, GRID, tmp_path / "film.mp4", title="values")
+    assert path.read_bytes()[4:8] == b"ftyp"
+    monkeypatch.setattr("logpi.views.frames.best_suffix", lambda: ".gif")
     check_film("a.gif")
-    with pytest.raises(ConfigError, match="needs ffmpeg"):
+    with pytest.raises(ConfigError, match="needs the package imageio-ffmpeg"):
         check_film("a.mp4")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from logpi.core.errors import ConfigError
+from logpi.views.frames import needed_encoder
 from logpi.views.text import number
 
 if TYPE_CHECKING:
@@ -177,15 +178,16 @@ def animate(
     """The path of a film, .gif or .mp4, of (value, policy) after each iteration.
 
     Raises `ConfigError` for another suffix, where there is nothing to show, and for .mp4 where
-    ffmpeg is not installed.
+    imageio-ffmpeg is not installed.
     """
-    from matplotlib import animation  # noqa: PLC0415 - only what draws pays for it
+    from matplotlib import animation, rc_context  # noqa: PLC0415 - only what draws pays for it
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     check_film(path)
-    writer = animation.PillowWriter(fps=2)
+    encoder, writer = {}, animation.PillowWriter(fps=2)
     if Path(path).suffix == ".mp4":
-        writer = animation.FFMpegWriter(fps=2)
+        ffmpeg = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
+        encoder, writer = {"animation.ffmpeg_path": ffmpeg}, animation.FFMpegWriter(fps=2)
     if not frames:
         raise ConfigError("there are no iterations to animate: the method kept no history.")
     figure = Figure(figsize=_size(grid), layout="constrained")
@@ -200,22 +202,21 @@ def animate(
         return []
 
     film = animation.FuncAnimation(figure, show, frames=len(frames), interval=400)
-    film.save(str(path), writer=writer, dpi=110)
+    with rc_context(encoder):
+        film.save(str(path), writer=writer, dpi=110)
     return Path(path)
 
 
 def check_film(path: str | Path) -> None:
-    """Nothing; raises `ConfigError` unless a film can be written there: .gif, or .mp4 with ffmpeg.
+    """Nothing; raises `ConfigError` unless a film can be written there: .gif, or .mp4.
 
     >>> check_film("values.gif")
     """
     path = Path(path)
     if path.suffix not in (".gif", ".mp4"):
         raise ConfigError(f"`{path}` must end in .gif or .mp4: these are the films we can write.")
-    if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
-        raise ConfigError(
-            f"`{path}` needs ffmpeg, which is not installed. Name a .gif, which needs nothing."
-        )
+    if path.suffix == ".mp4":
+        needed_encoder(path)
 
 
 def _size(grid: Grid) -> tuple[float, float]:
