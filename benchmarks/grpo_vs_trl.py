@@ -38,6 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="models and data")
     parser.add_argument("--trl", default=".venv-bench/bin/python", help="a Python that has TRL")
     parser.add_argument("--only", choices=("logpi", "trl"), help="run one side alone")
+    parser.add_argument("--steps", type=int, help="steps of a run, instead of the usual number")
     parser.add_argument("--seeds", type=int, default=9, help="fresh seeds a side of `learn`")
     parser.add_argument("--at-once", type=int, default=1, help="runs of `learn` at a time")
     parser.add_argument("--json", type=Path, help="write every figure here")
@@ -69,7 +70,8 @@ class Bench:
     def steps(self, workload: Workload) -> None:
         """A workload of a fixed number of steps: TRL at each batch size, then logpi."""
         spec = prepare(workload, self.given.work.resolve())
-        spec |= {"steps": STEPS[workload.name], "seed": 0, "look_every": 0}
+        steps = self.given.steps or STEPS[workload.name]
+        spec |= {"steps": steps, "seed": 0, "look_every": 0}
         found = self.found.setdefault(workload.name, {})
         if "trl" in self.given.sides:
             for batch in BATCHES:
@@ -83,8 +85,8 @@ class Bench:
 
     def learn(self, workload: Workload) -> None:
         """Train to the target: CPU seconds of training, evaluation not counted."""
-        spec = prepare(workload, self.given.work.resolve()) | {"steps": 400}
-        spec |= {"look_every": LOOK_EVERY}
+        spec = prepare(workload, self.given.work.resolve()) | {"look_every": LOOK_EVERY}
+        spec |= {"steps": self.given.steps or 400}
         found = self.found.setdefault(workload.name, {})
         for name in self.given.sides:
             tried = self._tune(name, spec, workload.target)

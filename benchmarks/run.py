@@ -2,13 +2,16 @@
 
 python benchmarks/run.py               all of them, half an hour on a quiet machine
 python benchmarks/run.py fixed flat    these workloads of grpo_vs_trl.py alone
+python benchmarks/run.py --smoke       two or three steps of some, to see that they run: minutes
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -29,18 +32,28 @@ def install() -> None:
     MARK.write_text(pins.read_text())
 
 
+def _scripts(given: argparse.Namespace) -> Iterator[list[str]]:
+    """What to run, each with its arguments."""
+    trl = ["--trl", str(PYTHON)]
+    if given.workloads:
+        yield [str(HERE / "grpo_vs_trl.py"), *trl, *given.workloads]
+        return
+    grpo, few, tiny = (["fixed"], ["--steps", "3"], ["--smoke"]) if given.smoke else ([], [], [])
+    yield [str(HERE.parent / "examples" / "audit_trl.py"), *trl]
+    yield [str(HERE / "grpo_vs_trl.py"), *trl, *grpo, *few]
+    yield [str(HERE / "sft_dpo_vs_trl.py"), *trl, *few]
+    yield [str(HERE / "cuda.py"), *tiny]
+
+
 def main() -> None:
     """Install what is missing, then run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workloads", nargs="*", help="of grpo_vs_trl.py; all scripts where none")
+    parser.add_argument("--smoke", action="store_true", help="a few steps of some of it")
+    given = parser.parse_args()
     install()
-    asked = sys.argv[1:]
-    scripts = [("grpo_vs_trl.py", asked)]
-    if not asked:
-        scripts += [("sft_dpo_vs_trl.py", []), ("cuda.py", [])]
-        audit = HERE.parent / "examples" / "audit_trl.py"
-        subprocess.run([sys.executable, str(audit), "--trl", str(PYTHON)], check=True)
-    for name, arguments in scripts:
-        given = ["--trl", str(PYTHON)] if name.endswith("_vs_trl.py") else []
-        subprocess.run([sys.executable, str(HERE / name), *given, *arguments], check=True)
+    for script in _scripts(given):
+        subprocess.run([sys.executable, *script], check=True)
 
 
 if __name__ == "__main__":

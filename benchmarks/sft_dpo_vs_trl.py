@@ -1,6 +1,6 @@
 """SFT and DPO, logpi against TRL: trained tokens per CPU second and peak memory, one thread.
 
-    python benchmarks/sft_dpo_vs_trl.py [--json out.json]
+    python benchmarks/sft_dpo_vs_trl.py [--steps N] [--json out.json]
 
 A trained token is a token of a completion, the end-of-sequence token included. Both sides see
 the same rows, 64 demonstrations or 64 pairs a step.
@@ -43,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="models and data")
     parser.add_argument("--trl", default=".venv-bench/bin/python", help="a Python that has TRL")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of a run")
     parser.add_argument("--json", type=Path, help="write every figure here")
     given = parser.parse_args()
     if not ask_trl(given.trl):
@@ -52,7 +53,7 @@ def main() -> None:
     for name in ("sft", "dpo"):
         workload = WORKLOADS[name]
         spec = prepare(workload, given.work.resolve()) | {
-            "steps": STEPS,
+            "steps": given.steps,
             "seed": 0,
             "look_every": 0,
         }
