@@ -111,6 +111,14 @@ def test_the_best_of_k_is_not_tied_to_the_group(k):
     assert found.cosine == pytest.approx(1, abs=1e-12)
 
 
+def test_what_compares_the_rows_of_a_batch_is_given_two():
+    """A whitened batch of one row would be 0."""
+    assert setup_of("reinforce_pp", ARMS).plan.units == 2
+    assert setup_of("reinforce_pp", ARMS, rows=3).plan.units == 3
+    assert setup_of("reinforce", ARMS).plan.units == 1
+    assert audit("reinforce_pp", ARMS).best is not None
+
+
 def test_the_best_of_none():
     with pytest.raises(ConfigError, match="k is 0 but must be at least 1"):
         audit("rloo", ARMS, k=0)

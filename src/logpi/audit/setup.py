@@ -36,7 +36,7 @@ class Options(TypedDict, total=False):
     """What every audit may be told besides its recipe and its world.
 
     group_size   rows from one start state, for recipes that compare them; else the world's
-    rows         rows of a batch of the others (1)
+    rows         rows of a batch of the others (1; 2 where they are whitened together)
     groups       groups of a batch (1): an average over tokens depends on it
     steps, lr    steps on the same batch (1), each θ ← θ + lr · ĝ (0.1)
     critic       "exact", or an array V [S] or Q [S, A] to see what a wrong one does
@@ -112,6 +112,7 @@ def setup_of(recipe: AnyRecipe, world: AnyWorld, **options: Unpack[Options]) -> 
         world,
         own_beta=row.beta,
         has_critic=row.critic is not None,
+        across="whitened(" in name_of(row.credit),
         options=options,
     )
 
@@ -169,6 +170,7 @@ def setup_of_loss(loss: Loss, world: AnyWorld, **options: Unpack[Options]) -> Se
         world,
         own_beta=None,
         has_critic=False,
+        across=False,
         options=options,
     )
 
@@ -181,6 +183,7 @@ def _setup(
     *,
     own_beta: float | None,
     has_critic: bool,
+    across: bool,
     options: Options,
 ) -> Setup:
     _check(options)
@@ -194,7 +197,7 @@ def _setup(
     plan = plan_of(
         data,
         group_size=problem.group_size,
-        rows=options.get("rows", 1),
+        rows=options.get("rows", 2 if across else 1),
         groups=options.get("groups", 1),
         label=options.get("label", "return"),
     )
