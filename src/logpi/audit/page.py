@@ -132,7 +132,8 @@ logpi.audit.sampled("grpo", world=logpi.MDP("cliff"), horizon=30)  # too large t
 - **noise/signal** is the total variance of one batch's gradient over the squared part of its mean
   along ∇J: so many batches must be averaged before noise and signal are equal.
 - A *batch* is one group for recipes that compare rows, a pair for preferences, a row and a greedy
-  one for ReMax, and one row for the others; `groups=` and `rows=` ask for more.
+  one for ReMax, two rows where credits are whitened, and one row for the others; `groups=` and
+  `rows=` ask for more.
 - Rows are drawn by the audited policy. Pairs, filtered and replayed rows are drawn by the
   reference, demonstrations by an optimal policy, or all of these by `behaviour=`; the report says
   by whom.
