@@ -109,6 +109,19 @@ def test_onnx_of_a_run_acts_as_it_does(run, tmp_path):
     assert np.array_equal(session.run(None, {"observation": x})[0], wanted)
 
 
+def many(num_envs):
+    import gymnasium
+
+    return gymnasium.make_vec("CartPole-v1", num_envs, vectorization_mode="vector_entry_point")
+
+
+def test_environments_that_are_made_at_once_have_a_policy_too(tmp_path):
+    run = trained(tmp_path, env=many, world={"mode": "vector_entry_point"})
+    assert run.policy.act(np.zeros(4)) in (0, 1)
+    with pytest.raises(ConfigError, match="could not be made"):
+        run.play()
+
+
 # -- the best of several ---------------------------------------------------------------------------
 
 

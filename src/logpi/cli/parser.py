@@ -171,7 +171,11 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     )
     _reward(p)
     p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    p.epilog = _examples("evaluate demo", "evaluate runs/demo --examples 200 --sample 8 --json")
+    p.epilog = _examples(
+        "evaluate demo",
+        "evaluate runs/demo --examples 200 --sample 8 --json",
+        "evaluate cartpole --episodes 100 --best",
+    )
 
 
 def _show(p: argparse.ArgumentParser) -> None:

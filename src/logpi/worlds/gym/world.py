@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from logpi.core.errors import ConfigError
 from logpi.core.recipe import Recipe
 from logpi.core.types import Batch, Critic
 from logpi.worlds.gym.critic import QNet, ValueNet
@@ -148,9 +149,11 @@ class Gym(BaseModel):
 
     def policy_in(self, folder: str | Path) -> GymPolicy:
         """The policy of an exported folder, with its statistics, which are frozen."""
-        one = make_one(self.env, self.options)
-        space = one.observation_space
-        one.close()
+        space = None
+        with contextlib.suppress(ConfigError):  # one alone cannot be had where all are made at once
+            one = make_one(self.env, self.options)
+            space = one.observation_space
+            one.close()
         net = None if self.policy is None else own_net(self.policy)
         return load(folder, observation_space=space, net=net).copy()
 
