@@ -184,7 +184,8 @@ def animate(
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     check_film(path)
-    encoder, writer = {}, animation.PillowWriter(fps=2)
+    encoder: dict[Any, Any] = {}
+    writer = animation.PillowWriter(fps=2)
     if Path(path).suffix == ".mp4":
         ffmpeg = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
         encoder, writer = {"animation.ffmpeg_path": ffmpeg}, animation.FFMpegWriter(fps=2)
