@@ -57,6 +57,7 @@ RUNS = [
     ("CartPole-v1", "ppo", "auto", {}),
     ("CartPole-v1", "a2c", "sync", {}),
     ("CartPole-v1", "grpo", "sync", {}),
+    ("CartPole-v1", "off_policy_ac", "sync", {}),
     ("CartPole-v1", "trpo", "async", {}),
     ("Pendulum-v1", "reinforce", "sync", {"squash": True, "options": {"max_episode_steps": 30}}),
     ("LunarLander-v3", "ppo", "sync", {}),
