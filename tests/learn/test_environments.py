@@ -35,6 +35,7 @@ RECORDED = {
     "ppo/pendulum": -200,
     "ppo/lunarlander": 200,
     "ppo/hopper": 2400,
+    "ppo/halfcheetah": 1800,
 }
 
 
