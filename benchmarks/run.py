@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other; TRL goes into an environment of its own, .venv-bench.
+"""Every benchmark, one after the other; the others' libraries go into .venv-bench.
 
 python benchmarks/run.py               all of them, half an hour on a quiet machine
 python benchmarks/run.py fixed flat    these workloads of grpo_vs_trl.py alone
@@ -18,17 +18,21 @@ HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE.parent / ".venv-bench"
 PYTHON = ENVIRONMENT / "bin" / "python"
 MARK = ENVIRONMENT / ".installed"
+NAMES = ("trl", "torch", "stable-baselines3", "gymnasium[box2d,mujoco]")
 
 
 def install() -> None:
-    """Put TRL into its environment, once for each set of pinned versions."""
+    """Put the others into their environment, once for each set of pinned versions."""
     pins = HERE / "constraints.txt"
     if MARK.exists() and MARK.read_text() == pins.read_text():
         return
-    print(f"Installing TRL into {ENVIRONMENT.name} (a few minutes, once) ...", flush=True)
+    print(
+        f"Installing TRL and Stable-Baselines3 into {ENVIRONMENT.name} (a few minutes, once) ...",
+        flush=True,
+    )
     venv.create(ENVIRONMENT, with_pip=True)
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", str(pins), "trl", "torch"], check=True)
+    subprocess.run([*pip, "-c", str(pins), *NAMES], check=True)
     MARK.write_text(pins.read_text())
 
 
@@ -42,6 +46,8 @@ def _scripts(given: argparse.Namespace) -> Iterator[list[str]]:
     yield [str(HERE.parent / "examples" / "audit_trl.py"), *trl]
     yield [str(HERE / "grpo_vs_trl.py"), *trl, *grpo, *few]
     yield [str(HERE / "sft_dpo_vs_trl.py"), *trl, *few]
+    if not given.smoke:
+        yield [str(HERE / "gym_vs_sb3.py"), "--sb3", str(PYTHON)]
     yield [str(HERE / "cuda.py"), *tiny]
 
 

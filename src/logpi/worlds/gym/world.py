@@ -30,6 +30,7 @@ from logpi.worlds.gym.shared import SharedValue
 from logpi.worlds.gym.source import EpisodeSource, StreamSource
 from logpi.worlds.gym.spaces import Actions, Observations
 from logpi.worlds.gym.steps import Steps
+from logpi.worlds.gym.threads import threads
 from logpi.worlds.gym.vector import Vector
 
 __all__ = ["Gym", "OpenGym"]
@@ -94,6 +95,9 @@ class Gym(BaseModel):
     normalise_observations: bool = Field(default=False, description="by running mean and variance")
     normalise_rewards: bool = Field(default=False, description="by the returns' running spread")
     evaluate_episodes: int = Field(default=20, ge=1, description="greedy episodes of an evaluation")
+    threads: int = Field(
+        default=1, ge=0, description="of torch and BLAS while a run is open; 0: as they are"
+    )
 
     def __init__(self, env: str | Callable[..., Any] | None = None, /, **told: Any) -> None:
         """The environment may come first, without its name: `Gym("CartPole-v1")`."""
@@ -186,6 +190,8 @@ class OpenGym:
             self.critic = self._open_critic(vector.observations, seed=seed + 1)
         self.source = self._open_source(seed)
         self.evaluate = Measure(config, self.policy, seed=seed)
+        self._threads = contextlib.ExitStack()
+        self._threads.enter_context(threads(config.threads))
 
     def _open_critic(self, observations: Observations, *, seed: int) -> Critic:
         c = self.config
@@ -244,7 +250,8 @@ class OpenGym:
         return save(self.policy, folder)
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments, and let others have the threads that they had."""
+        self._threads.close()
         self.vector.close()
 
 

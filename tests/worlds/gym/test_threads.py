@@ -1,0 +1,32 @@
+"""Threads: one where this world learns, as before once it is closed."""
+
+from __future__ import annotations
+
+import torch
+
+import logpi
+from logpi.recipes import RECIPES
+from logpi.worlds.gym.threads import blas_threads, threads
+
+
+def test_torch_and_blas_take_as_many_threads_as_they_are_told():
+    before = torch.get_num_threads(), blas_threads()
+    with threads(2):
+        assert torch.get_num_threads() == 2
+        assert blas_threads() in (2, None)
+        with threads(0):
+            assert torch.get_num_threads() == 2
+        with threads(1):
+            assert (torch.get_num_threads(), blas_threads()) in ((1, 1), (1, None))
+        assert torch.get_num_threads() == 2
+    assert (torch.get_num_threads(), blas_threads()) == before
+
+
+def test_an_open_world_has_one_thread_unless_told_otherwise(tmp_path):
+    with threads(2):
+        for told, wanted in (({}, 1), ({"threads": 0}, 2), ({"threads": 2}, 2)):
+            world = logpi.Gym("CartPole-v1", num_envs=1, **told)
+            opened = world.open("ppo", RECIPES["ppo"], seed=0, scratch=tmp_path)
+            assert torch.get_num_threads() == wanted
+            opened.close()
+            assert torch.get_num_threads() == 2
