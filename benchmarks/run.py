@@ -53,7 +53,7 @@ def _scripts(given: argparse.Namespace) -> Iterator[list[str]]:
 
 def main() -> None:
     """Install what is missing, then run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("workloads", nargs="*", help="of grpo_vs_trl.py; all scripts where none")
     parser.add_argument("--smoke", action="store_true", help="a few steps of some of it")
     given = parser.parse_args()

@@ -134,7 +134,11 @@ def save_onnx(policy: GymPolicy, path: str | Path) -> Path:
             verbose=False,
         )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    _check_equal(policy, lambda x: session.run(None, {"observation": x})[0], shown, str(path))
+
+    def run(x: ndarray) -> ndarray:
+        return np.asarray(session.run(None, {"observation": x})[0])
+
+    _check_equal(policy, run, shown, str(path))
     return path
 
 
