@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "'$(PYTHON)' comes without its venv module, which make setup needs. Install it (on Debian and Ubuntu: apt install python3-venv), or name another Python: make setup PYTHON=..." >&2; exit 1; }
 	@echo "Installing into $(VENV) (one to three minutes, once) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gym,play,tune,onnx,lm,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gym,box2d,mujoco,play,tune,onnx,lm,dev]'
 	@touch $@
 
 demo: $(STAMP)  ## SFT on noisy arithmetic, then GRPO, on two cores; writes runs/demo/report.html
