@@ -166,6 +166,7 @@ def test_the_zoo_is_listed(capsys):
     assert "rows=4 cols=12" in shown
 
 
+@pytest.mark.slow
 def test_learn_prints_a_policy_and_draws_its_curve(capsys, tmp_path):
     words = ["learn", "cliff", "--method", "sarsa", "--episodes", "50", "--plot"]
     assert "return" in printed(capsys, *words)
@@ -175,6 +176,7 @@ def test_learn_prints_a_policy_and_draws_its_curve(capsys, tmp_path):
     assert "sarsa" in printed(capsys, "learn", "--list")
 
 
+@pytest.mark.slow
 def test_learn_in_steps_with_limits_and_in_environments(capsys):
     words = ["learn", "book_grid", "--steps", "2000", "--set", "behaviour=uniform", "--json"]
     told = json.loads(printed(capsys, *words))

@@ -64,6 +64,7 @@ def same(a, b):
     return x.keys() == y.keys() and all((x[k] == y[k]).all() for k in x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "how", "normalised"),
     [

@@ -85,6 +85,7 @@ def raising(found):
     raise ZeroDivisionError("no such thing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "says"),
     [

@@ -74,6 +74,7 @@ def test_a_hub_that_may_not_be_asked_is_one_that_cannot_be_reached():
         ask("data set", "nobody/nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nobody/nothing", "nothing", "nobody/nothing:some"])
 def test_a_data_set_that_is_nowhere_is_said_at_once_and_alone(name):
     try:

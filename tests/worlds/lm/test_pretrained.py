@@ -52,6 +52,7 @@ def reachable():
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["model", "tokenizer"])
 def test_code_that_comes_with_a_model_is_not_run(tmp_path, part):
     shutil.copytree(folder("llama"), tmp_path / "m")
@@ -71,6 +72,7 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path, part):
     assert "[y/N]" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nofolder", "nobody/nofolder"])
 def test_a_name_that_is_nowhere_is_said_at_once_and_alone(name):
     if reachable():
@@ -82,6 +84,7 @@ def test_a_name_that_is_nowhere_is_said_at_once_and_alone(name):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_what_the_hub_gave_before_is_read_without_it(tmp_path):
     if reachable():
         pytest.skip("the hub can be reached")

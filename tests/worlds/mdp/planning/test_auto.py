@@ -26,6 +26,7 @@ def test_a_model_that_mixes_is_swept():
     assert np.abs(found.value - exact_values(m)).max() <= found.bound <= 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "m",
     [
