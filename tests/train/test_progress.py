@@ -113,3 +113,10 @@ def test_a_logger_that_is_not_installed_says_how_to_get_it(tmp_path, monkeypatch
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(ConfigError, match=r"`log.wandb=true` needs .*`pip install wandb`"):
         Loggers(config(wandb=True), tmp_path)
+
+
+@pytest.mark.parametrize("told", [{"episodes": 0.0}, {"return": 137.5, "episode_length": 137.5}])
+def test_a_world_of_episodes_tells_returns_and_decisions(told):
+    shown = headline({**told, "decisions": 500, "seconds": 0.5, "skipped": 0.0})
+    assert "1,000 decisions/s" in shown
+    assert ("return 137.5" in shown) == ("return" in told)

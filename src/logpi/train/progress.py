@@ -18,7 +18,7 @@ _EVERY = 5.0  # seconds between plain lines
 
 
 class Reporter:
-    """The progress of a run on `stream`: iteration, reward, KL, tokens/s, share skipped, time left.
+    """The progress of a run on `stream`: iteration, reward or return, KL, speed, time left.
 
     In a terminal one live line; elsewhere a plain line about every five seconds, the first and the
     last iteration always, without control characters. `quiet` shows nothing at all.
@@ -127,14 +127,18 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
         shown.append(f"KL {kl:.4f}")
     decisions, seconds = metrics.get("decisions"), metrics.get("seconds")
     if decisions and seconds:
-        shown.append(f"{decisions / seconds:,.0f} tokens/s")
+        what = "decisions" if _EPISODES & metrics.keys() else "tokens"
+        shown.append(f"{decisions / seconds:,.0f} {what}/s")
     if isinstance(skipped := metrics.get("skipped"), int | float):
         shown.append(f"{skipped:.0%} skipped")
     return shown
 
 
+_EPISODES = {"episodes", "episode_length"}  # what only worlds of episodes tell
+
 _FIGURES = (
     ("reward", "reward", ".3f"),
+    ("return", "return", ".4g"),
     ("nll", "nll", ".4f"),
     ("margin", "margin", ".3f"),
     ("preferred", "preferred", ".0%"),
