@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["compare", "count", "examples", "export", "play", "run", "tune"]
+__all__ = ["as_json", "best", "compare", "count", "examples", "export", "play", "run", "tune"]
 
 
 def examples(*lines: str) -> str:
@@ -35,10 +35,28 @@ def run(p: argparse.ArgumentParser) -> None:
     p.add_argument("run", metavar="RUN", help="a run's folder, or its name below runs/")
 
 
-def _best(p: argparse.ArgumentParser) -> None:
+def best(p: argparse.ArgumentParser, what: str = "policy") -> None:
+    """Nothing; the command may take the best policy, or model, instead of the last.
+
+    >>> p = argparse.ArgumentParser()
+    >>> best(p, "model")
+    >>> p.parse_args(["--best"])
+    Namespace(best=True)
+    """
     p.add_argument(
-        "--best", action="store_true", help="the best evaluated policy (evaluate.keep_best)"
+        "--best", action="store_true", help=f"the best evaluated {what} (evaluate.keep_best)"
     )
+
+
+def as_json(p: argparse.ArgumentParser) -> None:
+    """Nothing; the command may print JSON.
+
+    >>> p = argparse.ArgumentParser()
+    >>> as_json(p)
+    >>> p.parse_args([])
+    Namespace(json=False)
+    """
+    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
 
 
 def play(p: argparse.ArgumentParser) -> None:
@@ -53,8 +71,8 @@ def play(p: argparse.ArgumentParser) -> None:
     p.add_argument("--episodes", type=count, default=1, metavar="N", help="default: 1")
     p.add_argument("--seed", type=int, default=0, help="of the first episode's reset (default: 0)")
     p.add_argument("--sample", action="store_true", help="draw actions; else the likeliest")
-    _best(p)
-    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    best(p)
+    as_json(p)
     p.epilog = examples(
         "play cartpole",
         "play cartpole --video cartpole.mp4 --episodes 3 --seed 1",
@@ -69,7 +87,7 @@ def export(p: argparse.ArgumentParser) -> None:
         "--format", choices=("onnx", "torchscript"), default="onnx", help="default: onnx"
     )
     p.add_argument("--out", metavar="FILE", help="default: RUN/model/policy.onnx or policy.pt")
-    _best(p)
+    best(p)
     p.epilog = examples("export cartpole", "export cartpole --format torchscript --out policy.pt")
 
 
@@ -95,7 +113,7 @@ def compare(p: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a picture .png or .svg, or a page .html; may be repeated",
     )
-    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    as_json(p)
     p.epilog = examples(
         "compare runs/ppo-* runs/a2c-*",
         "compare runs/ppo-* runs/a2c-* --metric return --by recipe --out curves.png",
@@ -119,7 +137,7 @@ def tune(p: argparse.ArgumentParser) -> None:
     p.add_argument("--metric", metavar="NAME", help="default: evaluated reward or return")
     p.add_argument("--minimize", action="store_true", help="the least is best, not the most")
     p.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
-    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    as_json(p)
     p.epilog = examples(
         "tune ppo/cartpole --trials 30 optim.lr=log:1e-5..1e-2 world.discount=0.9..0.9999",
         "tune run.yaml optim.lr=log:1e-4..1e-1 world.activation=choice:tanh,relu iterations=50",

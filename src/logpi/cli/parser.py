@@ -159,9 +159,7 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
         "--examples", type=_count, metavar="N", help="how many held-out examples (default: all)"
     )
     p.add_argument("--episodes", type=_count, metavar="N", help="how many episodes to play")
-    p.add_argument(
-        "--best", action="store_true", help="the best evaluated model (evaluate.keep_best)"
-    )
+    options.best(p, "model")
     p.add_argument(
         "--sample",
         type=_count,
@@ -170,7 +168,7 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
         help="draw K completions each and report pass@K; 1 decodes greedily (default)",
     )
     _reward(p)
-    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    options.as_json(p)
     p.epilog = _examples(
         "evaluate demo",
         "evaluate runs/demo --examples 200 --sample 8 --json",
@@ -217,7 +215,7 @@ def _solve(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--animate", metavar="FILE", help="a film of the iterations on the grid: .gif or .mp4"
     )
-    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    options.as_json(p)
     p.epilog = _examples(
         "solve book_grid --discount 0.9 --plot",
         "solve book_grid r_forbidden=-10 --method value_iteration --animate values.gif",
@@ -240,7 +238,7 @@ def _learn(p: argparse.ArgumentParser) -> None:
     _set(p, "an option of the method, such as alpha=0.5, lam=0.9, epsilon=linear(1,0.1,over=99)")
     _plot(p, "a picture of the learning curve")
     p.add_argument("--list", action="store_true", help="list the methods with their options")
-    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    options.as_json(p)
     p.epilog = _examples(
         "learn --list",
         "learn cliff --method sarsa --episodes 500 --plot",
@@ -284,7 +282,7 @@ def _audit(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seed", type=int, default=0, help="of a sampled audit (default: 0)")
     p.add_argument("--decisions", action="store_true", help="every decision, however many")
     _plot(p, "a picture: true advantage and expected coefficient of each decision")
-    p.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    options.as_json(p)
     p.epilog = _examples(
         "audit grpo --world tokens/capital --group-size 2",
         "audit rloo --world tokens/lengths --group-size 4 --json",

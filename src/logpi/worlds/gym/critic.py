@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,16 +33,26 @@ class _HasDistribution(Protocol):
         ...
 
 
-class ValueNet(nn.Module):
-    """V(s): one number of an observation. Options are those of `GymPolicy`.
+class _Options(TypedDict, total=False):
+    """What every critic with a net of its own is told; as `GymPolicy` is."""
 
-    Give it the policy's normaliser: what is normalised is then the same, and the statistics are
-    kept once.
-    """
+    image: bool
+    hidden: Sequence[int]
+    activation: str
+    net: str | nn.Module
+    init: str
+    normaliser: Normaliser | None
+    seed: int
+    dtype: torch.dtype
+
+
+class _NetCritic(nn.Module):
+    """A net of its own that is fitted to targets by squared error."""
 
     def __init__(
         self,
         shape: tuple[int, ...],
+        outputs: int,
         *,
         image: bool = False,
         hidden: Sequence[int] = (64, 64),
@@ -56,8 +66,43 @@ class ValueNet(nn.Module):
         super().__init__()
         self.reading = Reading(shape, image=image, normaliser=normaliser, dtype=dtype)
         how = {"hidden": hidden, "activation": activation, "init": init, "seed": seed}
-        self.net = net_of(net, shape, 1, image=image, **how).to(dtype)
+        self.net = net_of(net, shape, outputs, image=image, **how).to(dtype)
         self.known: Perceptron | None = None  # the net in closed form, once it was found
+
+    def loss(
+        self, inputs: Steps, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
+    ) -> Float[Tensor, ""]:
+        """Σ weight (value − target)², its gradient added to the net's."""
+        return _loss(self, _wanted(inputs, target, weight, output=self._output(inputs)))
+
+    def loss_near(
+        self,
+        inputs: Steps,
+        target: Float[Tensor, "n t"],
+        weight: Float[Tensor, "n t"],
+        *,
+        before: Float[Tensor, "n t"],
+        reach: float,
+    ) -> Float[Tensor, ""]:
+        """The same of the decisions whose value is within reach of `before`: value clipping."""
+        wanted = _wanted(inputs, target, weight, output=self._output(inputs), before=before)
+        return _loss(self, wanted, reach=reach)
+
+    def _output(self, inputs: Steps) -> Tensor | None:
+        """Which of the net's numbers a decision's value is; None where it has but one."""
+        del inputs
+        return None
+
+
+class ValueNet(_NetCritic):
+    """V(s): one number of an observation. Options are those of `GymPolicy`.
+
+    Give it the policy's normaliser: what is normalised is then the same, and the statistics are
+    kept once.
+    """
+
+    def __init__(self, shape: tuple[int, ...], **options: Unpack[_Options]) -> None:
+        super().__init__(shape, 1, **options)
 
     @torch.no_grad()
     def values(self, inputs: Steps) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
@@ -70,56 +115,23 @@ class ValueNet(nn.Module):
             after[new] = _numbers(self, inputs.final[new][:, None])[:, 0, 0]
         return here, after
 
-    def loss(
-        self, inputs: Steps, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
-    ) -> Float[Tensor, ""]:
-        """Σ weight (V(s_t) − target)², its gradient added to the net's."""
-        return _loss(self, _wanted(inputs, target, weight))
 
-    def loss_near(
-        self,
-        inputs: Steps,
-        target: Float[Tensor, "n t"],
-        weight: Float[Tensor, "n t"],
-        *,
-        before: Float[Tensor, "n t"],
-        reach: float,
-    ) -> Float[Tensor, ""]:
-        """The same of the decisions whose value is within reach of `before`: value clipping."""
-        return _loss(self, _wanted(inputs, target, weight, before=before), reach=reach)
-
-
-class QNet(nn.Module):
+class QNet(_NetCritic):
     """Q(s, a) of every action of a Discrete space; V(s) is its mean under the policy as it is.
 
     Raises `ConfigError` for a policy of other actions.
     """
 
     def __init__(
-        self,
-        shape: tuple[int, ...],
-        policy: _HasDistribution,
-        *,
-        image: bool = False,
-        hidden: Sequence[int] = (64, 64),
-        activation: str = "tanh",
-        net: str | nn.Module = "auto",
-        init: str = "orthogonal",
-        normaliser: Normaliser | None = None,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float32,
+        self, shape: tuple[int, ...], policy: _HasDistribution, **options: Unpack[_Options]
     ) -> None:
-        super().__init__()
         if policy.actions.kind != "discrete":
             raise ConfigError(
                 "a critic of actions gives one number an action of a Discrete space, but these are "
                 f"{policy.actions.kind}. Take a recipe with a critic of states, such as a2c."
             )
+        super().__init__(shape, policy.actions.sizes[0], **options)
         self._policy = (policy,)  # in a tuple, it is no part of this module
-        self.reading = Reading(shape, image=image, normaliser=normaliser, dtype=dtype)
-        how = {"hidden": hidden, "activation": activation, "init": init, "seed": seed}
-        self.net = net_of(net, shape, policy.actions.sizes[0], image=image, **how).to(dtype)
-        self.known: Perceptron | None = None  # the net in closed form, once it was found
 
     @torch.no_grad()
     def values(self, inputs: Steps) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
@@ -139,30 +151,14 @@ class QNet(nn.Module):
             after[new] = (self._probabilities(shown) * _numbers(self, last)).sum(-1)[:, 0]
         return here.gather(-1, inputs.action.unsqueeze(-1)).squeeze(-1), after
 
-    def loss(
-        self, inputs: Steps, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
-    ) -> Float[Tensor, ""]:
-        """Σ weight (Q(s_t, a_t) − target)², its gradient added to the net's."""
-        return _loss(self, _wanted(inputs, target, weight, output=inputs.action))
-
-    def loss_near(
-        self,
-        inputs: Steps,
-        target: Float[Tensor, "n t"],
-        weight: Float[Tensor, "n t"],
-        *,
-        before: Float[Tensor, "n t"],
-        reach: float,
-    ) -> Float[Tensor, ""]:
-        """The same of the decisions whose value is within reach of `before`: value clipping."""
-        wanted = _wanted(inputs, target, weight, output=inputs.action, before=before)
-        return _loss(self, wanted, reach=reach)
-
     def named_parameters(
         self, *args: object, **kwargs: object
     ) -> Iterator[tuple[str, nn.Parameter]]:  # type: ignore[override] # its options are not asked for
         """The net's alone."""
         return ((f"net.{name}", p) for name, p in self.net.named_parameters())
+
+    def _output(self, inputs: Steps) -> Tensor | None:
+        return inputs.action
 
     def _probabilities(self, inputs: Steps) -> Tensor:
         return self._policy[0].distribution(inputs).exp().to(inputs.observation.device)
@@ -179,7 +175,7 @@ def _not_shown_next(inputs: Steps) -> Bool[Tensor, "n t"]:
     return new
 
 
-def _numbers(critic: ValueNet | QNet, observation: Tensor) -> Float[Tensor, "n t o"]:
+def _numbers(critic: _NetCritic, observation: Tensor) -> Float[Tensor, "n t o"]:
     """What the net gives of observations [n, t, *shape]."""
     flat = observation.flatten(0, 1)
     known = _closed(critic, observation)
@@ -229,7 +225,7 @@ def _wanted(
     return _Wanted(x, taken(target), taken(weight), place, was)
 
 
-def _loss(critic: ValueNet | QNet, wanted: _Wanted, *, reach: float = math.inf) -> Tensor:
+def _loss(critic: _NetCritic, wanted: _Wanted, *, reach: float = math.inf) -> Tensor:
     if not len(wanted.x):
         return wanted.weight.new_zeros(())
     known = _closed(critic, wanted.x)
@@ -252,7 +248,7 @@ def _loss(critic: ValueNet | QNet, wanted: _Wanted, *, reach: float = math.inf) 
     return torch.tensor(value, dtype=wanted.target.dtype)
 
 
-def _autograd_loss(critic: ValueNet | QNet, wanted: _Wanted, reach: float) -> Tensor:
+def _autograd_loss(critic: _NetCritic, wanted: _Wanted, reach: float) -> Tensor:
     total = wanted.weight.new_zeros(())
     for w in wanted.pieces(_piece(wanted.x)):
         out = critic.net(critic.reading(w.x))
@@ -274,7 +270,7 @@ def _counts(v: Tensor, wanted: _Wanted, reach: float) -> Bool[Tensor, " k"]:
     return within_reach(v, before, target, reach=reach)
 
 
-def _rows(critic: ValueNet | QNet, x: Tensor) -> Float[ndarray, "k i"]:
+def _rows(critic: _NetCritic, x: Tensor) -> Float[ndarray, "k i"]:
     read = critic.reading.of_array(x.numpy())
     return read.reshape(len(x), math.prod(x.shape[1:]))
 
@@ -283,7 +279,7 @@ def _piece(x: Tensor) -> int:
     return max(1, _FLOATS_A_PIECE // max(1, math.prod(x.shape[1:])))
 
 
-def _closed(critic: ValueNet | QNet, x: Tensor) -> Perceptron | None:
+def _closed(critic: _NetCritic, x: Tensor) -> Perceptron | None:
     """What does this critic in closed form, where it can be done; found once and kept."""
     net, known = critic.net, critic.known
     if known is None or not known.serves(net):
