@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.train.bandits import Bandit, batch_of
 
 import logpi
 from logpi.core.errors import NonFiniteError
-from logpi.train.observe import advantage_figures, credited, kl_figures, observe
+from logpi.train.observe import advantage_figures, credited, kl_figures, observe, too_far
 
 ARMS = torch.tensor([0, 2, 1, 1])
 
@@ -61,3 +63,11 @@ def test_kl_figures_are_zero_between_equal_policies():
     assert figures == pytest.approx({"kl_reference": 0.0, "kl_old": 0.0}, abs=1e-12)
     apart = kl_figures(signals, signals.logp_old - 1)
     assert apart["kl_old"] == pytest.approx(torch.tensor(-1.0).exp().item())
+
+
+def test_a_policy_is_too_far_beyond_the_target_kl():
+    signals, recipe = seen("grpo")
+    logp = signals.logp_old - 1  # k3 of a gap of 1 nat: e⁻¹
+    assert not too_far(recipe, signals, logp)
+    assert not too_far(replace(recipe, target_kl=0.37), signals, logp)
+    assert too_far(replace(recipe, target_kl=0.36), signals, logp)

@@ -10,7 +10,7 @@ from tests.train.bandits import Bandit
 from logpi.core import Signals
 from logpi.core.recipe import Recipe
 from logpi.recipes import RECIPES
-from logpi.train.work import Work, parts_of, rolled_up, work_of
+from logpi.train.work import Work, parts_of, rolled_up, splits_rows, work_of
 from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.policy import TabularSoftmax
 from logpi.worlds.mdp.source import Draw, SampledSource
@@ -77,3 +77,11 @@ def test_where_rows_cannot_be_split_those_of_other_parts_have_no_weight():
         assert part.weight[rows].sum() == part.weight.sum()
         assert torch.equal(part.live[rows], whole.live[rows])
         assert part.live.sum() == whole.live[rows].sum()
+
+
+def test_rows_are_split_where_nothing_holds_them_together():
+    table = TabularSoftmax(zoo.make("random_walk"))
+    assert splits_rows(RECIPES["ppo"], table)
+    assert not splits_rows(RECIPES["ppo"], Bandit())
+    assert not splits_rows(RECIPES["gspo"], table)
+    assert not splits_rows(RECIPES["dpo"], table)

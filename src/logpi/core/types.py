@@ -8,7 +8,7 @@ Every world yields N rows of T decisions. Shapes are named once, here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -169,6 +169,15 @@ class Signals:
         facts.update(known)
         return Signals(**facts)
 
+    def known_to(self, reads: frozenset[str]) -> dict[str, Tensor]:
+        """The facts that a coefficient may read, by name, but for `logp`, which moves.
+
+        Those of the batch and the credit always; what else was added where `reads` names it.
+        """
+        facts = {name: getattr(self, name) for name in _NAMES}
+        kept = _SHARED | {"credit"} | reads
+        return {k: x for k, x in facts.items() if x is not None and k in kept and k != "logp"}
+
     def take(self, rows: Int[Tensor, " k"]) -> Signals:
         """The facts of these rows, in this order."""
         facts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -267,16 +276,12 @@ class Regulariser(Protocol):
 class Part:
     """Some rows of a batch on their way through the policy.
 
-    `logp` is live: call backward before asking for the next part. Where there is `push`, `logp` and
-    `entropy` carry no gradient, and the policy differentiates itself: `push` adds a loss's
-    gradient to the parameters', given the loss's slopes along `logp` and along `entropy`.
+    `logp` and `entropy` are live: call backward before asking for the next part.
     """
 
     rows: Int[Tensor, " k"]
     logp: Float[Tensor, "k t"]
     entropy: Float[Tensor, "k t"] | None = None
-    push: Callable[[Tensor, Tensor | None], None] | None = None
-    whole: bool = False  # known to be all rows, in order
 
 
 @runtime_checkable

@@ -77,9 +77,21 @@ class FlatAdamW(torch.optim.AdamW):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override] # AdamW's has overloads
         """Move along the gradients."""
-        if closure is not None or not self._is_whole():
+        if closure is not None or not self.whole():
             self._release()
             return super().step(closure)  # type: ignore[arg-type] # none where there is none
+        self.advance()
+        return None
+
+    step.hooked = True  # type: ignore[attr-defined] # no profiler's hook, which takes longer
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradients of all parameters, one after the other, where they are `whole`."""
+        return self._gradient
+
+    def advance(self) -> None:
+        """Move along the gradients, which are known to be `whole`."""
         (group,) = self.param_groups
         beta1, beta2 = group["betas"]
         self._counts.add_(1)
@@ -98,9 +110,6 @@ class FlatAdamW(torch.optim.AdamW):
             amsgrad=False,
             maximize=False,
         )
-        return None
-
-    step.hooked = True  # type: ignore[attr-defined] # no profiler's hook, which takes longer
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """The gradients are 0, and stay where they are."""
@@ -109,7 +118,7 @@ class FlatAdamW(torch.optim.AdamW):
         for p, piece in zip(self._parameters, self._gradients, strict=True):
             p.grad = piece
 
-    def _is_whole(self) -> bool:
+    def whole(self) -> bool:
         """Whether everything lies in one piece, after what may be brought there was."""
         if self._parameters[0].data_ptr() != self._at or len(self.param_groups) != 1:
             return False

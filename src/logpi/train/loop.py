@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from logpi.core.coefficient import truncated_importance
 from logpi.core.derived import critic_target
-from logpi.core.errors import ConfigError, NonFiniteError, RunError
+from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix
-from logpi.core.types import Batch, Critic, KeepingSource, Policy, Signals, Source, TrustPolicy
+from logpi.core.types import Batch, Critic, KeepingSource, Policy, Signals, Source
+from logpi.train.autograd import AutogradUpdate
+from logpi.train.closed import closed_update
 from logpi.train.config import RunConfig
-from logpi.train.fit import critic_gradient, fit_critic, shares_policy
-from logpi.train.natural import natural_step
-from logpi.train.observe import advantage_figures, corrected, credited, kl_figures, observe
-from logpi.train.optimizer import (
-    load_optimizer,
-    make_optimizer,
-    optimizer_tensors,
-    parameters_of,
-    set_learning_rate,
-)
+from logpi.train.observe import advantage_figures, credited, kl_figures, observe
 from logpi.train.record import decision_records
-from logpi.train.schedule import learning_rate
+from logpi.train.trained import Trained
 from logpi.train.update import (
     Pushed,
-    accumulate,
-    clip_gradient,
     clipped,
-    take_step,
 )
-from logpi.train.work import Work, parts_of, rolled_up, work_of
+from logpi.train.work import Update, Work, rolled_up, work_of
 
 __all__ = ["Outcome", "Trainer", "World"]
 
@@ -99,21 +86,7 @@ class Trainer:
         """Make the optimizers; nothing has been drawn yet."""
         self.config, self.recipe, self.world = config, recipe, world
         self.done = 0
-        self.optimizer = make_optimizer(world.policy.named_parameters(), config.optim)
-        self.critic_optimizer = None
-        if world.critic is not None and list(world.critic.named_parameters()):
-            self.critic_optimizer = make_optimizer(
-                world.critic.named_parameters(), config.optim, lr=config.critic_learning_rate
-            )
-        shared = shares_policy(world.critic)
-        self._together = self.critic_optimizer is not None and (
-            config.optim.clip_together or shared
-        )
-        if self._together and recipe.update == "natural":
-            raise ConfigError(
-                "the natural step has a trust region and shares no step with the critic: leave out "
-                "optim.clip_together, and give the critic a net of its own."
-            )
+        self.trained = Trained(world.policy, world.critic, config, recipe)
 
     def iterate(self, *, records: int = 0) -> Outcome:
         """One turn of the loop, with the records of `records` rows.
@@ -147,13 +120,7 @@ class Trainer:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Everything that training changes, by part and name, for a checkpoint."""
-        parts = {
-            "policy": {n: p.detach() for n, p in self.world.policy.named_parameters()},
-            "optimizer": optimizer_tensors(self.optimizer),
-        }
-        if self.world.critic is not None and self.critic_optimizer is not None:
-            parts["critic"] = {n: p.detach() for n, p in self.world.critic.named_parameters()}
-            parts["critic_optimizer"] = optimizer_tensors(self.critic_optimizer)
+        parts = self.trained.tensors()
         if isinstance(self.world.source, KeepingSource):
             parts["source"] = self.world.source.tensors()
         return parts
@@ -164,11 +131,7 @@ class Trainer:
 
     def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """Go on from a checkpoint. Raises `RunError` where it is of another model."""
-        _copy(tensors["policy"], self.world.policy.named_parameters(), "policy")
-        load_optimizer(self.optimizer, tensors["optimizer"])
-        if self.world.critic is not None and self.critic_optimizer is not None:
-            _copy(tensors["critic"], self.world.critic.named_parameters(), "critic")
-            load_optimizer(self.critic_optimizer, tensors["critic_optimizer"])
+        self.trained.load(tensors)
         if isinstance(self.world.source, KeepingSource):
             self.world.source.load(tensors["source"])
         self.done = int(state["done"])
@@ -178,102 +141,22 @@ class Trainer:
         self, batch: Batch, signals: Signals, weight: Tensor
     ) -> tuple[Pushed, dict[str, float]]:
         recipe = _corrected(self.recipe.at(1 - self.done / self.config.iterations), batch)
-        figures = {"learning_rate": self._set_learning_rates()}
+        figures = {"learning_rate": self.trained.set_learning_rates(self.done)}
         if not batch.rows:  # nothing was learned from, so AdamW's momentum rests too
-            return Pushed(weight + torch.nan, torch.zeros_like(weight)), figures
+            return Pushed.nothing(weight), figures
         live = recipe.live(signals.mask, signals.need("credit"), weight)
         target = None if recipe.critic is None else critic_target(recipe.credit, signals)
         work = Work(batch.inputs, signals, weight, live, target)
         work = work_of(work, recipe, self.world.policy)
-        whole = Pushed(torch.full_like(work.weight, torch.nan), torch.zeros_like(work.weight))
-        steps, policy = 0, self.world.policy
-        # The last two passes: one that ended early left what the one before it says.
-        last = deque[tuple[Tensor, Pushed]](maxlen=2 * self.config.minibatches)
-        for rows, part, count in self._parts(work, recipe.epochs):
-            # Fixed on the whole batch: a constant factor lets each part stand for it.
-            share = part.weight * count
-            pushed = accumulate(
-                policy, part.inputs, part.signals, share, recipe=recipe, live=part.live
-            )
-            last.append((rows, pushed))
-            if _too_far(recipe, part.signals, pushed.logp):
-                self.optimizer.zero_grad()
-                break
-            figures |= pushed.figures
-            figures |= self._step(part, share, seed=steps)
-            steps += 1
-        figures["steps"] = float(steps)
-        for rows, pushed in last:
-            whole.keep(rows, pushed)
-        whole.logp = rolled_up(whole.logp, signals.mask, empty=torch.nan)
-        whole.coefficient = rolled_up(whole.coefficient, signals.mask, empty=0.0)
-        return whole, figures
+        pushed, found = self._update(work, recipe).learn(work, recipe, iteration=self.done)
+        pushed.logp = rolled_up(pushed.logp, signals.mask, empty=torch.nan)
+        pushed.coefficient = rolled_up(pushed.coefficient, signals.mask, empty=0.0)
+        return pushed, figures | found
 
-    def _parts(self, work: Work, epochs: int) -> Iterator[tuple[Tensor, Work, int]]:
-        """Of each step the rows that it is of, its work, and how many parts make up the batch."""
-        for epoch in range(epochs):
-            seed = mix(self.config.seed, self.done, epoch)
-            parts = parts_of(work, self.world.policy, self.config.minibatches, seed=seed)
-            for rows, part in parts:
-                yield rows, part, len(parts)
-
-    def _step(self, work: Work, weight: Tensor, *, seed: int) -> dict[str, float]:
-        """Move policy and critic, once the policy's gradient is known to be finite."""
-        natural, policy = self.recipe.update == "natural", self.world.policy
-        if self._together:
-            return self._step_together(work, corrected(work.signals, self.recipe, weight))
-        limit = None if natural else self.config.optim.clip
-        norm = clip_gradient(parameters_of(self.optimizer), limit, what="policy")
-        figures = {"gradient_norm": norm}
-        if work.target is not None:
-            told = corrected(work.signals, self.recipe, weight)
-            figures |= self._fit(work, told, seed=seed)
-        if not natural:
-            take_step(self.optimizer)
-            return figures
-        if not isinstance(policy, TrustPolicy):
-            raise ConfigError(
-                "the natural step needs each decision's whole distribution, which this policy does "
-                "not give. Take ppo, whose clipping stands for the trust region."
-            )
-        return figures | natural_step(
-            policy, work.inputs, work.signals, weight, config=self.config.natural
-        )
-
-    def _step_together(self, work: Work, weight: Tensor) -> dict[str, float]:
-        """Move policy and critic along one gradient, which is clipped as one."""
-        critic, optim = self.world.critic, self.config.optim
-        assert critic is not None
-        assert self.critic_optimizer is not None
-        loss = critic_gradient(critic, work, weight, optim)
-        both = parameters_of(self.optimizer)
-        both += [(f"critic.{name}", p) for name, p in parameters_of(self.critic_optimizer)]
-        norm = clip_gradient(both, optim.clip, what="policy's and critic")
-        take_step(self.critic_optimizer)
-        take_step(self.optimizer)
-        return {"gradient_norm": norm, "critic_loss": loss}
-
-    def _fit(self, work: Work, weight: Tensor, *, seed: int) -> dict[str, float]:
-        """Bring the critic nearer to its target, where it learns at all."""
-        critic, optimizer = self.world.critic, self.critic_optimizer
-        if critic is None or optimizer is None:
-            return {}
-        optim = self.config.optim
-        seed = mix(self.config.seed, self.done, 0xC1, seed) if optim.critic_minibatches > 1 else 0
-        return {"critic_loss": fit_critic(critic, optimizer, work, weight, optim=optim, seed=seed)}
-
-    def _set_learning_rates(self) -> float:
-        config, optim = self.config, self.config.optim
-        done, count = self.done, config.iterations
-        if self.critic_optimizer is not None:
-            base = config.critic_learning_rate
-            rate = learning_rate(done, count, base=base, decay=optim.critic_decay)
-            set_learning_rate(self.critic_optimizer, rate)
-        rate = learning_rate(
-            done, count, base=config.learning_rate, warmup=optim.warmup, decay=optim.decay
-        )
-        set_learning_rate(self.optimizer, rate)
-        return rate
+    def _update(self, work: Work, recipe: Recipe) -> Update:
+        """In closed form where the world knows one, else by autograd."""
+        found = closed_update(self.world, self.trained, work, recipe, self.config)
+        return AutogradUpdate(self.trained, self.config) if found is None else found
 
     def _figures(
         self, batch: Batch, signals: Signals, weight: Tensor, pushed: Pushed
@@ -308,8 +191,7 @@ class Trainer:
         if not rows:
             return []
         if pushed is None:
-            nothing = torch.full_like(weight, torch.nan)
-            pushed = Pushed(nothing, nothing)
+            pushed = Pushed.nothing(weight)
         records = decision_records(
             batch,
             signals,
@@ -337,34 +219,8 @@ def _pair_figures(signals: Signals, pushed: Pushed) -> dict[str, float]:
     }
 
 
-def _too_far(recipe: Recipe, signals: Signals, logp: Tensor) -> bool:
-    """Whether the policy has left its sampler farther behind than the recipe allows."""
-    return recipe.target_kl is not None and (
-        kl_figures(signals, logp).get("kl_old", 0.0) > recipe.target_kl
-    )
-
-
 def _corrected(recipe: Recipe, batch: Batch) -> Recipe:
     """The recipe, its coefficient times the kept mass where sampling was cut."""
     if batch.logp_sampler is None:
         return recipe
     return replace(recipe, coefficient=truncated_importance(recipe.coefficient))
-
-
-def _copy(
-    stored: dict[str, Tensor], parameters: Iterable[tuple[str, Parameter]], what: str
-) -> None:
-    known = dict(parameters)
-    if wrong := sorted(set(stored) ^ set(known)):
-        raise RunError(
-            f"the checkpoint's {what} has other parameters than this one (`{wrong[0]}`, "
-            f"{len(wrong)} in all). Resume with the model that the run began with."
-        )
-    with torch.no_grad():
-        for name, parameter in known.items():
-            if stored[name].shape != parameter.shape:
-                raise RunError(
-                    f"the checkpoint's `{name}` is {list(stored[name].shape)} but the {what}'s is "
-                    f"{list(parameter.shape)}. Resume with the model that the run began with."
-                )
-            parameter.copy_(stored[name])

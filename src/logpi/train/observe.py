@@ -13,7 +13,7 @@ from logpi.core.recipe import Recipe
 from logpi.core.traits import traits_of
 from logpi.core.types import Batch, Critic, Policy, Signals
 
-__all__ = ["advantage_figures", "corrected", "credited", "kl_figures", "observe"]
+__all__ = ["advantage_figures", "corrected", "credited", "kl_figures", "observe", "too_far"]
 
 
 def observe(
@@ -107,3 +107,10 @@ def kl_figures(signals: Signals, logp: Tensor) -> dict[str, float]:
         gap = signals.logp_old - logp
         figures["kl_old"] = mean(torch.expm1(-gap) + gap)
     return figures
+
+
+def too_far(recipe: Recipe, signals: Signals, logp: Tensor) -> bool:
+    """Whether the policy has left its sampler farther behind than the recipe allows."""
+    return recipe.target_kl is not None and (
+        kl_figures(signals, logp).get("kl_old", 0.0) > recipe.target_kl
+    )

@@ -13,14 +13,15 @@ from torch.nn import Parameter
 
 from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
-from logpi.core.surrogate import surrogate, surrogate_slope
+from logpi.core.surrogate import surrogate
 from logpi.core.traits import traits_of
-from logpi.core.types import Part, Policy, Regulariser, Signals
+from logpi.core.types import Policy, Signals
 from logpi.train.flat import whole_vectors
 
 __all__ = [
     "Pushed",
     "accumulate",
+    "check_finite",
     "clip_gradient",
     "clipped",
     "minibatches",
@@ -37,6 +38,15 @@ class Pushed:
     coefficient: Tensor  # exactly 0 where it was known to be
     figures: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def nothing(cls, like: Tensor) -> Pushed:
+        """Of as many decisions: nothing was computed, and nothing pushed.
+
+        >>> Pushed.nothing(torch.ones(1, 1)).coefficient.tolist()
+        [[0.0]]
+        """
+        return cls(torch.full_like(like, torch.nan), torch.zeros_like(like))
+
     def keep(self, rows: Tensor, part: Pushed) -> None:
         """Write down what was pushed of these rows; `part` is of them alone, or of all."""
         here = slice(None) if len(part.logp) == len(rows) else rows
@@ -51,66 +61,28 @@ def accumulate(
     Raises `NonFiniteError`, naming the rows, where a log-probability or a coefficient is NaN or
     infinite.
     """
-    pushed: Pushed | None = None
+    pushed = Pushed.nothing(weight)
     unit = signals.group if recipe.data == "pairs" else None
     regulariser = recipe.regulariser
     entropy = entropy_mass = 0.0
     for part in policy.parts(inputs, live, unit=unit, entropy=regulariser is not None):
-        rows, facts, here, share = part.rows, signals, live, weight
-        if not part.whole:
-            facts, here, share = signals.take(rows), live[rows], weight[rows]
-        logp = part.logp.detach()
-        coefficient = torch.where(here, recipe.coefficient(facts.having(logp=logp)), 0.0)
-        _check_finite(rows, logp, coefficient)
-        bonus = None
+        rows = part.rows
+        here, share, logp = live[rows], weight[rows], part.logp.detach()
+        facts = signals.take(rows).having(logp=logp)
+        coefficient = torch.where(here, recipe.coefficient(facts), 0.0)
+        check_finite(rows, logp, coefficient)
+        loss = surrogate(part.logp, coefficient, share)
         if regulariser is not None and part.entropy is not None:
             counted = share * here
-            bonus = _Bonus(regulariser, part.entropy, counted)
+            loss = loss - (counted * regulariser(part.entropy)).sum()
             entropy += float((counted * part.entropy.detach()).sum())
             entropy_mass += float(counted.sum())
-        _push(part, coefficient, share, bonus)
-        logp = torch.where(here, logp, torch.nan)
-        if part.whole:
-            pushed = Pushed(logp, coefficient)
-            continue
-        pushed = _nothing(weight) if pushed is None else pushed
-        pushed.logp[rows], pushed.coefficient[rows] = logp, coefficient
-    pushed = _nothing(weight) if pushed is None else pushed
+        loss.backward()
+        pushed.logp[rows] = torch.where(here, logp, torch.nan)
+        pushed.coefficient[rows] = coefficient
     if entropy_mass:
         pushed.figures["entropy"] = entropy / entropy_mass
     return pushed
-
-
-def _nothing(weight: Tensor) -> Pushed:
-    return Pushed(torch.full_like(weight, torch.nan), torch.zeros_like(weight))
-
-
-@dataclass(frozen=True, slots=True)
-class _Bonus:
-    """What a recipe adds for the entropy of some rows: Σ share · regulariser(entropy)."""
-
-    regulariser: Regulariser
-    entropy: Tensor
-    share: Tensor
-
-    def gained(self, entropy: Tensor) -> Tensor:
-        return (self.share * self.regulariser(entropy)).sum()
-
-    def slope(self) -> Tensor:
-        """Along the entropy."""
-        known = self.entropy.detach().requires_grad_()
-        return torch.autograd.grad(self.gained(known), known)[0]
-
-
-def _push(part: Part, coefficient: Tensor, share: Tensor, bonus: _Bonus | None) -> None:
-    """Add the gradient of surrogate − bonus to the parameters'."""
-    if part.push is not None:
-        part.push(surrogate_slope(coefficient, share), None if bonus is None else -bonus.slope())
-        return
-    loss = surrogate(part.logp, coefficient, share)
-    if bonus is not None:
-        loss = loss - bonus.gained(bonus.entropy)
-    loss.backward()
 
 
 def clip_gradient(
@@ -202,7 +174,11 @@ def clipped(recipe: Recipe, coefficient: Tensor, credit: Tensor, live: Tensor) -
     return live & (coefficient == 0) & (credit != 0)
 
 
-def _check_finite(rows: Tensor, logp: Tensor, coefficient: Tensor) -> None:
+def check_finite(rows: Tensor, logp: Tensor, coefficient: Tensor) -> None:
+    """Raise `NonFiniteError`, naming the rows, where one of these [k, t] is NaN or infinite.
+
+    >>> check_finite(torch.arange(1), torch.zeros(1, 1), torch.ones(1, 1))
+    """
     if math.isfinite(float((logp + coefficient).sum())):  # NaN and infinity stay in a sum
         return
     fine = logp.isfinite().all(1) & coefficient.isfinite().all(1)

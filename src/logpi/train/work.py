@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ from torch import Tensor
 from logpi.core.recipe import Recipe
 from logpi.core.traits import traits_of
 from logpi.core.types import Policy, Signals, StepwisePolicy
-from logpi.train.update import partition
+from logpi.train.update import Pushed, partition
 
-__all__ = ["Work", "parts_of", "rolled_up", "work_of"]
+__all__ = ["Update", "Work", "parts_of", "rolled_up", "splits_rows", "work_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,35 @@ class Work:
     target: Tensor | None  # [n, t], what the critic is fitted to
 
 
-def work_of(work: Work, recipe: Recipe, policy: Policy) -> Work:
-    """The same work, each decision a row of its own where nothing holds a row together.
+class Update(Protocol):
+    """What moves policy and critic: by autograd, or in closed form."""
 
-    A row is a unit where the coefficient reads the whole of it (GSPO), or it is half of a pair;
-    and where the policy's decisions depend on each other, as a language model's do. Elsewhere
-    mini-batches are drawn among decisions, as PPO draws them (arXiv 1707.06347, algorithm 1).
+    def learn(
+        self, work: Work, recipe: Recipe, *, iteration: int
+    ) -> tuple[Pushed, dict[str, float]]:
+        """What was pushed of every decision, and figures, after an iteration's steps.
+
+        Raises `NonFiniteError` before anything moves along what is NaN or infinite.
+        """
+        ...
+
+
+def splits_rows(recipe: Recipe, policy: Policy) -> bool:
+    """Whether mini-batches are drawn among decisions, as PPO draws them.
+
+    arXiv 1707.06347, algorithm 1. A row is a unit where the coefficient reads the whole of it
+    (GSPO), or it is half of a pair; and where the policy's decisions depend on each other, as a
+    language model's do.
     """
     together = recipe.data == "pairs" or traits_of(recipe.coefficient).whole_row
-    if together or not isinstance(policy, StepwisePolicy):
+    return not together and isinstance(policy, StepwisePolicy)
+
+
+def work_of(work: Work, recipe: Recipe, policy: Policy) -> Work:
+    """The same work, each decision a row of its own where nothing holds a row together."""
+    if not splits_rows(recipe, policy):
         return work
+    assert isinstance(policy, StepwisePolicy)
     mask = work.signals.mask
     return Work(
         policy.unroll(work.inputs, mask),

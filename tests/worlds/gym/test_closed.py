@@ -1,238 +1,175 @@
-"""The closed form of small perceptrons, against autograd."""
+"""Iterations in closed form are autograd's, whatever the recipe and its options are."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from tests.worlds.gym.test_published import Streams, trainer
 from torch.testing import assert_close
 
-from logpi.worlds.gym.closed import (
-    Perceptron,
-    Places,
-    closed_log_prob,
-    qualifies,
-    squared_error,
+from logpi.core.closed import ClosedForm, ClosedWorld
+from logpi.core.errors import NonFiniteError
+from logpi.train.autograd import AutogradUpdate
+from logpi.train.closed import ClosedUpdate, closed_update
+from logpi.train.work import Work
+from logpi.worlds.gym.closed import ClosedNets
+
+BOX = spaces.Box(-1, 1, (2,))
+
+
+class Watched(Streams):
+    """Streams that remember what the loop was given to learn with."""
+
+    def __init__(self, *, closed: bool, **options) -> None:
+        super().__init__(**options)
+        self.closed, self.given = closed, []
+
+    def describe(self, batch, row):
+        return {"actions": [str(a) for a in batch.inputs.action[row].tolist()]}
+
+    def closed_form(self, inputs, *, entropy):
+        self.given.append(super().closed_form(inputs, entropy=entropy))
+        return self.given[-1]
+
+
+def run(*, closed, recipe="ppo", constants=None, actions=None, iterations=3, **told):
+    world = Watched(closed=closed, actions=actions)
+    if recipe == "reinforce":
+        world.critic = None
+    loop = trainer(world, recipe=recipe, constants=constants, **told)
+    return world, loop, [loop.iterate(records=4) for _ in range(iterations)]
+
+
+def assert_alike(**options):
+    known, _, told = run(closed=False, **options)
+    found, _, ours = run(closed=True, **options)
+    assert all(isinstance(form, ClosedNets) for form in found.given)
+    assert not any(known.given)
+    pairs = [(known.policy, found.policy)]
+    pairs += [(known.critic, found.critic)] if known.critic is not None else []
+    for a, b in pairs:
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            assert_close(q, p, rtol=1e-9, atol=1e-11)
+    for a, b in zip(told, ours, strict=True):
+        figures = {k: v for k, v in a.metrics.items() if not k.startswith("seconds")}
+        again = {k: v for k, v in b.metrics.items() if not k.startswith("seconds")}
+        assert again == pytest.approx(figures, rel=1e-7, abs=1e-9)
+        for x, y in zip(a.decisions, b.decisions, strict=True):
+            assert x.keys() == y.keys()
+            for name in ("logp", "coefficient", "clipped", "credit"):
+                assert y[name] == pytest.approx(x[name], rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("actions", [None, BOX], ids=["discrete", "box"])
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    "constants",
+    [
+        {"epochs": 3},
+        {"epochs": 3, "entropy": 0.02, "normalise": True},
+        {"epochs": 6, "target_kl": 0.02},
+        {"epochs": 2, "clip_decay": "linear"},
+    ],
+    ids=["plain", "entropy", "target_kl", "clip_decay"],
 )
-from logpi.worlds.gym.columns import columns_of
-from logpi.worlds.gym.heads import head_of
-from logpi.worlds.gym.nets import MLP
-from logpi.worlds.gym.spaces import Actions
-
-BOX = Actions("box", (3,), -2 * np.ones(3, np.float32), 3 * np.ones(3, np.float32), shape=(3,))
-HEADS = {
-    "discrete": (Actions("discrete", (5,)), {}),
-    "multidiscrete": (Actions("multidiscrete", (3, 2, 4)), {}),
-    "multibinary": (Actions("multibinary", (3,)), {}),
-    "free": (BOX, {"std": "free", "log_std": -0.5}),
-    "state": (BOX, {"std": "state"}),
-    "squashed": (BOX, {"std": "state", "squash": True}),
-}
-EXACT = {torch.float64: 2e-15, torch.float32: 1e-6}
+def test_ppo_in_closed_form_is_autograds(constants, together, actions):
+    optim = {"lr": 3e-3, "critic_lr": 2e-3, "clip": 0.1, "clip_together": together}
+    optim |= {"value_clip": 0.2, "critic_weight": 0.5}
+    assert_alike(constants=constants, actions=actions, minibatches=4, optim=optim)
 
 
-def setting(name, dtype, *, k=64, masked=False, activation="tanh", seed=0):
-    actions, options = HEADS[name]
-    g = torch.Generator().manual_seed(seed)
-    head = head_of(actions, **options).to(dtype)
-    net = MLP(4, head.outputs, hidden=(64, 64), activation=activation, generator=g).to(dtype)
-    x = torch.randn(k, 4, generator=g, dtype=dtype)
-    mask = None
-    if masked:
-        mask = torch.rand(k, actions.choices, generator=g) < 0.6
-    with torch.no_grad():
-        d = head.distribution(net(x), mask)
-        u = torch.rand(k, actions.draws, generator=g, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
-        action = head.sample(d, u)
-    return net, head, (x, action, mask)
+@pytest.mark.parametrize("recipe", ["a2c", "ppo_dual_clip", "reinforce_baseline", "reinforce"])
+@pytest.mark.parametrize("minibatches", [1, 3])
+def test_other_recipes_in_closed_form_are_autograds(recipe, minibatches):
+    optim = {"lr": 3e-3} | ({} if recipe == "reinforce" else {"critic_lr": 2e-3})
+    assert_alike(recipe=recipe, minibatches=minibatches, optim=optim)
 
 
-def closed(net, head, decisions, *, entropy):
-    x, action, mask = (None if a is None else a.numpy() for a in decisions)
-    known, places = Perceptron(net, list(head.parameters())), Places((len(x), 1))
-    return closed_log_prob(known, columns_of(head), places, (x, action, mask), entropy=entropy)
-
-
-def by_autograd(net, head, decisions, *, entropy):
-    x, action, mask = decisions
-    d = head.distribution(net(x), mask)
-    return head.log_prob(d, action)[:, None], head.entropy(d)[:, None] if entropy else None, None
-
-
-def gradients(of, net, head, decisions, *, entropy):
-    for p in [*net.parameters(), *head.parameters()]:
-        p.grad = None
-    logp, surprise, push = of(net, head, decisions, entropy=entropy)
-    if push is not None:
-        assert not logp.requires_grad
-        logp.requires_grad_()
-        if entropy:
-            surprise.requires_grad_()
-    g = torch.Generator().manual_seed(9)
-    w = torch.randn(logp.shape, generator=g, dtype=logp.dtype)
-    loss = (w * logp).sum()
-    if entropy:
-        loss = loss + 0.1 * (w.square() * surprise).sum()
-    loss.backward()
-    if push is not None:
-        push(logp.grad, surprise.grad if entropy else None)
-    found = [p.grad for p in [*net.parameters(), *head.parameters()]]
-    return logp.detach(), None if surprise is None else surprise.detach(), found
-
-
-def far(a, b):
-    """How far two tensors are apart, of the size of the second."""
-    return float((a - b).norm() / b.norm().clamp_min(1e-30))
-
-
-CASES = [
-    (name, masked, entropy)
-    for name in HEADS
-    for masked in ([False, True] if name in ("discrete", "multidiscrete") else [False])
-    for entropy in ([False] if name == "squashed" else [False, True])  # that is left to autograd
-]
-
-
-@pytest.mark.parametrize("dtype", EXACT, ids=str)
-@pytest.mark.parametrize(("name", "masked", "entropy"), CASES)
-def test_it_is_autograd_to_rounding(name, masked, entropy, dtype):
-    net, head, decisions = setting(name, dtype, masked=masked)
-    known = gradients(by_autograd, net, head, decisions, entropy=entropy)
-    found = gradients(closed, net, head, decisions, entropy=entropy)
-    assert far(found[0], known[0]) < EXACT[dtype]
-    if entropy:
-        assert far(found[1], known[1]) < EXACT[dtype]
-    for a, b in zip(found[2], known[2], strict=True):
-        assert a.dtype == b.dtype
-        assert far(a, b) < EXACT[dtype]
-
-
+@settings(deadline=None, max_examples=15)
 @given(
-    st.integers(0, 10**6),
-    st.sampled_from(sorted(HEADS)),
     st.integers(1, 9),
-    st.sampled_from(["tanh", "relu"]),
+    st.integers(1, 3),
+    st.booleans(),
+    st.floats(1e-3, 10),
+    st.sampled_from([None, BOX]),
 )
-@settings(max_examples=25, deadline=None)
-def test_it_is_autograd_for_any_seed(seed, name, k, activation):
-    entropy = name != "squashed"
-    net, head, decisions = setting(name, torch.float64, k=k, seed=seed, activation=activation)
-    known = gradients(by_autograd, net, head, decisions, entropy=entropy)
-    found = gradients(closed, net, head, decisions, entropy=entropy)
-    size = max(float(g.norm()) for g in known[2])
-    assert_close(found[0], known[0], rtol=1e-12, atol=1e-12)
-    for a, b in zip(found[2], known[2], strict=True):
-        assert float((a - b).norm()) < 1e-13 * size
+def test_any_split_and_any_clipping_are_autograds(minibatches, epochs, normalise, clip, actions):
+    constants = {"epochs": epochs, "normalise": normalise}
+    optim = {"lr": 3e-3, "critic_lr": 3e-3, "clip": clip}
+    assert_alike(
+        constants=constants, actions=actions, minibatches=minibatches, optim=optim, iterations=2
+    )
 
 
-def test_pushes_add_to_what_is_there():
-    net, head, decisions = setting("discrete", torch.float64, masked=True)
-    logp, surprise, push = closed(net, head, decisions, entropy=True)
-    push(torch.ones_like(logp), torch.zeros_like(surprise))
-    push(torch.zeros_like(logp), torch.ones_like(surprise))
-    found = [p.grad.clone() for p in net.parameters()]
-    net.zero_grad()
-    logp, surprise, _ = by_autograd(net, head, decisions, entropy=True)
-    (logp.sum() + surprise.sum()).backward()
-    for a, p in zip(found, net.parameters(), strict=True):
-        assert far(a, p.grad) < 1e-13
+def test_what_is_left_to_autograd():
+    for constants, options in [
+        ({}, {"shared": True}),  # a critic on the policy's own layers
+        ({}, {"several": 2}),  # a critic with steps of its own
+    ]:
+        several = options.pop("several", 1)
+        world = Watched(closed=True, **options)
+        loop = trainer(world, constants=constants, optim={"critic_steps": several})
+        loop.iterate()
+        assert not any(world.given)
+    natural = Watched(closed=True)
+    trainer(natural, recipe="trpo").iterate()
+    assert natural.given == []
+    loop = trainer(natural)
+    work = Work(None, None, None, None, None)
+    assert closed_update(object(), loop.trained, work, loop.recipe, loop.config) is None
 
 
-def test_log_probabilities_far_from_zero_stay_finite():
-    for name in ("discrete", "multibinary"):
-        net, head, (x, action, mask) = setting(name, torch.float32)
-        with torch.no_grad():
-            net.layers[-1].bias.mul_(0).add_(torch.linspace(-300, 300, head.outputs))
-        found = gradients(closed, net, head, (x, action, mask), entropy=True)
-        assert all(part.isfinite().all() for part in [*found[:2], *found[2]])
+def test_both_are_updates_and_the_nets_a_closed_form():
+    world = Watched(closed=True)
+    trainer(world).iterate()
+    assert isinstance(world, ClosedWorld)
+    assert isinstance(world.given[0], ClosedForm)
+    assert AutogradUpdate.learn.__annotations__ == ClosedUpdate.learn.__annotations__
 
 
-def test_a_clamped_deviation_has_no_gradient():
-    net, head, decisions = setting("state", torch.float64)
-    with torch.no_grad():
-        net.layers[-1].bias[3:] = torch.tensor([-30.0, 0.0, 9.0])
-    known = gradients(by_autograd, net, head, decisions, entropy=True)
-    found = gradients(closed, net, head, decisions, entropy=True)
-    for a, b in zip(found[2], known[2], strict=True):
-        assert far(a, b) < 1e-13
-    assert found[2][-1][[3, 5]].eq(0).all()
+class Poisoned(Watched):
+    """Once the batch was drawn and observed, one weight is no number."""
+
+    whose: str | None = None
+
+    def closed_form(self, inputs, *, entropy):
+        if self.whose is not None:
+            with torch.no_grad():
+                getattr(self, self.whose).net.layers[0].weight[0, 0] = torch.nan
+        return super().closed_form(inputs, entropy=entropy)
 
 
-def test_decisions_stand_in_their_places():
-    places = Places((2, 3), np.array([0, 4, 5]))
-    wide = places.spread(np.array([1.0, 2.0, 3.0]))
-    assert wide.tolist() == [[1, 0, 0], [0, 2, 3]]
-    assert places.collect(wide).tolist() == [1, 2, 3]
+@pytest.mark.parametrize(
+    ("whose", "what"), [("policy", r"log-probability .* \(rows \["), ("critic", r"critic.* is nan")]
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_neither_moves_where_one_is_not_finite(whose, what, together):
+    world = Poisoned(closed=True)
+    loop = trainer(world, minibatches=2, optim={"clip_together": together})
+    loop.iterate()
+    world.whose = whose
+    before = [p.detach().clone() for p in [*world.policy.parameters(), *world.critic.parameters()]]
+    with pytest.raises(NonFiniteError, match=what):
+        loop.iterate()
+    after = [*world.policy.parameters(), *world.critic.parameters()]
+    kept = [torch.equal(p, q.detach()) for p, q in zip(before, after, strict=True)]
+    assert kept.count(False) == 1  # the one that was poisoned
 
 
-@pytest.mark.parametrize("dtype", EXACT, ids=str)
-@pytest.mark.parametrize("outputs", [1, 3])
-def test_the_squared_error_is_autograds(dtype, outputs):
-    g = torch.Generator().manual_seed(0)
-    net = MLP(4, outputs, generator=g).to(dtype)
-    x = torch.randn(50, 4, generator=g, dtype=dtype)
-    target, weight = torch.randn(2, 50, generator=g, dtype=dtype)
-    chosen = torch.randint(outputs, (50,), generator=g)
-    loss = (weight * (net(x)[torch.arange(50), chosen] - target).square()).sum()
-    loss.backward()
-    output = None if outputs == 1 else chosen.numpy()
-    arrays = (x.numpy(), target.numpy(), weight.numpy())
-    known = Perceptron(net)
-    value, found = squared_error(known, *arrays, output=output)
-    assert abs(value - loss.item()) < 10 * EXACT[dtype] * abs(loss.item())
-    for a, p in zip(found, net.parameters(), strict=True):
-        assert far(torch.from_numpy(a), p.grad) < EXACT[dtype]
-    before = [p.grad.clone() for p in net.parameters()]
-    known.add(found)
-    for p, b in zip(net.parameters(), before, strict=True):
-        assert_close(p.grad, 2 * b, rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_gradient_too_long_for_its_numbers_is_refused(closed):
+    world = Watched(closed=closed)
+    loop = trainer(world, recipe="a2c", optim={"lr": 1e-3, "clip": 1.0})
+    draw = world.draw
 
+    def huge(policy, iteration):
+        batch = draw(policy, iteration)
+        batch.reward.mul_(1e200)
+        return batch
 
-def test_plain_perceptrons_on_the_cpu_qualify_and_others_do_not():
-    assert qualifies(MLP(2, 2))
-    assert not qualifies(MLP(2, 2).half())
-    assert not qualifies(nn.Sequential(nn.Linear(2, 2)))
-    changed = MLP(2, 2)
-    nn.utils.parametrizations.weight_norm(changed.layers[0])
-    assert not qualifies(changed)
-    assert not qualifies(MLP(2, 2).to("meta"))
-
-
-def test_one_layer_is_a_product():
-    net = MLP(3, 2, hidden=()).double()
-    x = torch.randn(5, 3, dtype=torch.float64)
-    one = Perceptron(net)
-    out, through = one.forward(x.numpy())
-    assert_close(torch.from_numpy(out.T.copy()), net(x).detach())
-    slopes = one.backward(through, np.ones((2, 5)))
-    assert_close(torch.from_numpy(slopes[0]), x.sum(0).expand(2, 3))
-    assert slopes[1].tolist() == [5, 5]
-
-
-@pytest.mark.parametrize("k", [1, 1023, 1024, 1300])
-def test_blocks_change_nothing(k):
-    net, head, decisions = setting("discrete", torch.float64, k=k)
-    known = gradients(by_autograd, net, head, decisions, entropy=True)
-    found = gradients(closed, net, head, decisions, entropy=True)
-    assert far(found[0], known[0]) < 1e-14
-    for a, b in zip(found[2], known[2], strict=True):
-        assert far(a, b) < 1e-13
-
-
-def test_it_serves_as_long_as_the_parameters_are_where_they_were():
-    net = MLP(2, 2)
-    known = Perceptron(net)
-    with torch.no_grad():
-        net.layers[0].weight += 1
-    assert known.serves(net)
-    x = torch.ones(1, 2)
-    assert_close(torch.from_numpy(known.forward(x.numpy())[0].T.copy()), net(x).detach())
-    assert not known.serves(MLP(2, 2))
-    net.double()
-    assert not known.serves(net)
-    known = Perceptron(net)
-    nn.utils.parametrizations.weight_norm(net.layers[0])
-    assert not known.serves(net)
+    world.draw = huge
+    with pytest.raises(NonFiniteError, match="policy's gradient is inf"):
+        loop.iterate()

@@ -114,9 +114,6 @@ def test_parts_have_the_gradient_of_log_prob(kind, options, entropy):
         assert part.logp[~live[part.rows]].eq(0).all()
         if entropy:
             assert part.entropy[~live[part.rows]].eq(0).all()
-        if part.push is not None:
-            part.push(*along)
-            continue
         loss = (along[0] * part.logp).sum()
         if entropy:
             loss = loss + (along[1] * part.entropy).sum()

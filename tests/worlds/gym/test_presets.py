@@ -56,7 +56,7 @@ def test_a_preset_opens_with_the_settings_of_its_source(name, tmp_path):
     opened = world.open(config.recipe_name, recipe, seed=0, scratch=tmp_path)
     try:
         trainer = Trainer(config, recipe, opened)
-        assert trainer.optimizer.param_groups[0]["lr"] == config.optim.lr
+        assert trainer.trained.optimizer.param_groups[0]["lr"] == config.optim.lr
     finally:
         opened.close()
 

@@ -16,6 +16,7 @@ from logpi.core.seeds import mix
 from logpi.train.config import RunConfig
 from logpi.train.loop import Trainer
 from logpi.train.update import minibatches
+from logpi.worlds.gym.closed import closed_nets
 from logpi.worlds.gym.critic import ValueNet
 from logpi.worlds.gym.policy import GymPolicy
 from logpi.worlds.gym.shared import SharedValue
@@ -27,6 +28,8 @@ GAMMA = 0.97
 
 class Streams:
     """Streams of made-up experience in double precision; world and source in one."""
+
+    closed = True
 
     def __init__(self, *, shared: bool = False, actions=None) -> None:
         chosen = spaces.Discrete(3) if actions is None else actions
@@ -55,6 +58,11 @@ class Streams:
             end=end,
             weight=torch.full((ROWS,), 1 / ROWS, dtype=torch.float64),
             logp_old=policy.log_prob(inputs) + drift,
+        )
+
+    def closed_form(self, inputs, *, entropy):
+        return (
+            closed_nets(self.policy, self.critic, inputs, entropy=entropy) if self.closed else None
         )
 
     def state(self):
@@ -177,16 +185,13 @@ def test_the_steps_are_those_of_the_written_out_loss(shared, actions, parts, nor
 
 def test_the_learning_rates_of_both_go_to_zero():
     world = Streams()
-    ours = trainer(world, optim={"lr": 0.1, "critic_lr": 0.2, "decay": "linear"}, iterations=4)
-    ours.config = ours.config.model_copy(
-        update={"optim": ours.config.optim.model_copy(update={"critic_decay": "linear"})}
-    )
+    rates = {"lr": 0.1, "critic_lr": 0.2, "decay": "linear", "critic_decay": "linear"}
+    ours = trainer(world, optim=rates, iterations=4)
+    moved = [ours.trained.optimizer, ours.trained.critic_optimizer]
     rates = []
     for _ in range(4):
         ours.iterate()
-        rates.append(
-            (ours.optimizer.param_groups[0]["lr"], ours.critic_optimizer.param_groups[0]["lr"])
-        )
+        rates.append(tuple(optimizer.param_groups[0]["lr"] for optimizer in moved))
     assert rates == [pytest.approx((0.1 * s, 0.2 * s)) for s in (1.0, 0.75, 0.5, 0.25)]
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from logpi.core.errors import ConfigError
 from logpi.core.near import within_reach
-from logpi.worlds.gym.closed import Perceptron, qualifies, squared_error
-from logpi.worlds.gym.nets import MLP, net_of
+from logpi.worlds.gym.nets import net_of
 from logpi.worlds.gym.normalise import Normaliser, Reading
+from logpi.worlds.gym.perceptron import Perceptron, perceptron_of, squared_error, with_ones
 from logpi.worlds.gym.spaces import Actions
 from logpi.worlds.gym.steps import Steps
 
@@ -67,7 +67,7 @@ class _NetCritic(nn.Module):
         self.reading = Reading(shape, image=image, normaliser=normaliser, dtype=dtype)
         how = {"hidden": hidden, "activation": activation, "init": init, "seed": seed}
         self.net = net_of(net, shape, outputs, image=image, **how).to(dtype)
-        self.known: Perceptron | None = None  # the net in closed form, once it was found
+        self._known: Perceptron | None = None  # the net in closed form, once it was found
 
     def loss(
         self, inputs: Steps, target: Float[Tensor, "n t"], weight: Float[Tensor, "n t"]
@@ -87,6 +87,11 @@ class _NetCritic(nn.Module):
         """The same of the decisions whose value is within reach of `before`: value clipping."""
         wanted = _wanted(inputs, target, weight, output=self._output(inputs), before=before)
         return _loss(self, wanted, reach=reach)
+
+    def closed(self) -> Perceptron | None:
+        """The net in closed form, where it qualifies; found once and kept."""
+        self._known = perceptron_of(self.net, self._known)
+        return self._known
 
     def _output(self, inputs: Steps) -> Tensor | None:
         """Which of the net's numbers a decision's value is; None where it has but one."""
@@ -178,9 +183,9 @@ def _not_shown_next(inputs: Steps) -> Bool[Tensor, "n t"]:
 def _numbers(critic: _NetCritic, observation: Tensor) -> Float[Tensor, "n t o"]:
     """What the net gives of observations [n, t, *shape]."""
     flat = observation.flatten(0, 1)
-    known = _closed(critic, observation)
+    known = critic.closed() if observation.is_cpu else None
     if known is not None:
-        out = torch.from_numpy(known.forward(_rows(critic, flat))[0].T)
+        out = torch.from_numpy(known.numbers(with_ones(_rows(critic, flat))).T)
     else:
         out = torch.cat([critic.net(critic.reading(piece)) for piece in flat.split(_piece(flat))])
     return out.to(observation.device).unflatten(0, observation.shape[:2])
@@ -228,7 +233,7 @@ def _wanted(
 def _loss(critic: _NetCritic, wanted: _Wanted, *, reach: float = math.inf) -> Tensor:
     if not len(wanted.x):
         return wanted.weight.new_zeros(())
-    known = _closed(critic, wanted.x)
+    known = critic.closed() if wanted.x.is_cpu else None
     if known is None:
         return _autograd_loss(critic, wanted, reach)
     read = _rows(critic, wanted.x)
@@ -237,14 +242,13 @@ def _loss(critic: _NetCritic, wanted: _Wanted, *, reach: float = math.inf) -> Te
     def counts(v: ndarray) -> ndarray:
         return _counts(torch.from_numpy(v), wanted, reach).numpy()
 
-    value, found = squared_error(
+    value = squared_error(
         known,
         read,
         *given,
         output=None if wanted.output is None else wanted.output.numpy(),
         counts=None if wanted.before is None else counts,
     )
-    known.add(found)
     return torch.tensor(value, dtype=wanted.target.dtype)
 
 
@@ -277,12 +281,3 @@ def _rows(critic: _NetCritic, x: Tensor) -> Float[ndarray, "k i"]:
 
 def _piece(x: Tensor) -> int:
     return max(1, _FLOATS_A_PIECE // max(1, math.prod(x.shape[1:])))
-
-
-def _closed(critic: _NetCritic, x: Tensor) -> Perceptron | None:
-    """What does this critic in closed form, where it can be done; found once and kept."""
-    net, known = critic.net, critic.known
-    if known is None or not known.serves(net):
-        known = Perceptron(net) if isinstance(net, MLP) and qualifies(net) else None
-        critic.known = known
-    return known if x.is_cpu else None

@@ -147,6 +147,15 @@ class Reading(nn.Module):
             return x / 255
         return x if self.normaliser is None else self.normaliser(x)
 
+    def reads_as(self, other: Reading) -> bool:
+        """Whether the other gives the same numbers.
+
+        >>> Reading((2,)).reads_as(Reading((2,))), Reading((2,)).reads_as(Reading((2,), image=True))
+        (True, False)
+        """
+        same = self.normaliser is other.normaliser and self.image == other.image
+        return same and self.unit.dtype == other.unit.dtype
+
     def of_array(self, x: ndarray) -> ndarray:
         """The same of an array, on the CPU."""
         return self.array_reader()(x)

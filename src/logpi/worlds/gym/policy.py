@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from logpi.core.errors import ShapeError
 from logpi.core.types import Part
-from logpi.worlds.gym.closed import Perceptron, Places, closed_log_prob, qualifies
 from logpi.worlds.gym.columns import Columns, columns_of
 from logpi.worlds.gym.heads import head_of
 from logpi.worlds.gym.nets import CNN, MLP, net_of
 from logpi.worlds.gym.normalise import Normaliser, Reading
+from logpi.worlds.gym.perceptron import Perceptron, perceptron_of
 from logpi.worlds.gym.sampler import Sampler
 from logpi.worlds.gym.spaces import Actions, Observations, Reader, actions_of, observations_of
 from logpi.worlds.gym.steps import Steps
@@ -75,7 +75,7 @@ class GymPolicy(nn.Module):
         how = {"hidden": hidden, "activation": activation, "gain": 0.01, "init": init, "seed": seed}
         made = net_of(net, seen.shape, self.head.outputs, image=seen.image, **how)
         self.net = made.to(dtype)
-        self._found: tuple[Perceptron, Columns] | None = None
+        self._known: Perceptron | None = None  # the net in closed form, once it was found
         self._outward: Columns | None = None  # what brings actions to the environment
         if std == "state" and chosen.kind == "box" and isinstance(made, MLP | CNN):
             _begin_at(made, log_std)
@@ -181,6 +181,11 @@ class GymPolicy(nn.Module):
         ready = self.to_env(action)[0]
         return int(ready) if self.actions.kind == "discrete" else ready
 
+    def closed(self) -> Perceptron | None:
+        """The net in closed form, where it qualifies; found once and kept."""
+        self._known = perceptron_of(self.net, self._known)
+        return self._known
+
     def copy(self) -> Self:
         """The same policy, frozen: its parameters are its own and take no gradient."""
         twin = copy.deepcopy(self)
@@ -188,15 +193,6 @@ class GymPolicy(nn.Module):
         return twin.eval()
 
     # -- how a part is made ------------------------------------------------------------------------
-
-    def _closed(self) -> tuple[Perceptron, Columns] | None:
-        """What does this policy in closed form, where it can be done; found once and kept."""
-        if self._found is None or not self._found[0].serves(self.net):
-            self._found = None
-            if isinstance(self.net, MLP) and qualifies(self.net):
-                known = Perceptron(self.net, list(self.head.parameters()))
-                self._found = known, columns_of(self.head)
-        return self._found
 
     def _pieces(self, rows: Tensor, t: int) -> Sequence[Tensor]:
         if not len(rows):
@@ -206,10 +202,6 @@ class GymPolicy(nn.Module):
         return rows.split(max(1, _FLOATS_A_PART // (math.prod(self.shape) * max(t, 1))))
 
     def _part(self, inputs: Steps, rows: Tensor, live: Tensor, entropy: bool) -> Part:
-        # The entropy of a squashed Gaussian is a quadrature, which autograd differentiates.
-        closed = None if entropy and self.options["squash"] else self._closed()
-        if closed is not None and inputs.observation.is_cpu:
-            return self._closed_part(inputs, rows, live, entropy, closed=closed)
         here = live[rows]
         x, action = inputs.observation[rows][here], inputs.action[rows][here]
         mask = None if inputs.action_mask is None else inputs.action_mask[rows][here]
@@ -223,39 +215,6 @@ class GymPolicy(nn.Module):
 
         logp = spread(self.head.log_prob(d, action.to(device)))
         return Part(rows, logp, spread(self.head.entropy(d)) if entropy else None)
-
-    def _closed_part(
-        self,
-        inputs: Steps,
-        rows: Tensor,
-        live: Tensor,
-        entropy: bool,
-        *,
-        closed: tuple[Perceptron, Columns],
-    ) -> Part:
-        n, t = live.shape
-        chosen = rows.numpy()
-        places, flat = Places((len(chosen), t)), chosen
-        if t == 1 and len(chosen) == n:
-            flat = None
-        elif t > 1:
-            here = live.numpy()[chosen]
-            places.at = here.ravel().nonzero()[0]
-            flat = (chosen[:, None] * t + np.arange(t))[here]
-
-        def take(x: Tensor) -> ndarray:
-            wide = x.numpy().reshape(n * t, *x.shape[2:])
-            return wide if flat is None else wide.take(flat, 0)
-
-        mask = inputs.action_mask
-        x = self.reading.of_array(take(inputs.observation))
-        decisions = (
-            x.reshape(len(x), math.prod(self.shape)),
-            take(inputs.action),
-            None if mask is None else take(mask),
-        )
-        logp, surprise, push = closed_log_prob(*closed, places, decisions, entropy=entropy)
-        return Part(rows, logp, surprise, push, whole=len(chosen) == n)
 
 
 def _begin_at(net: MLP | CNN, log_std: float) -> None:

@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import nn
 
-from logpi.worlds.gym.closed import qualifies
 from logpi.worlds.gym.columns import columns_of
 from logpi.worlds.gym.heads import Head
 from logpi.worlds.gym.nets import MLP
 from logpi.worlds.gym.normalise import Reading
+from logpi.worlds.gym.perceptron import qualifies
 
 __all__ = ["Sampler"]
 

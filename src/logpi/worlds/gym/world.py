@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from logpi.core.errors import ConfigError
 from logpi.core.recipe import Recipe
 from logpi.core.types import Batch, Critic
+from logpi.worlds.gym.closed import ClosedNets, closed_nets
 from logpi.worlds.gym.critic import QNet, ValueNet
 from logpi.worlds.gym.export import load, save
 from logpi.worlds.gym.given import own_net
@@ -228,6 +229,10 @@ class OpenGym:
         if recipe.data != "replay":
             return normalised
         return ReplaySource(normalised, kept=c.replay, again=c.replayed, seed=seed)
+
+    def closed_form(self, inputs: Steps, *, entropy: bool) -> ClosedNets | None:
+        """Policy and critic without autograd, where both are small perceptrons on the CPU."""
+        return closed_nets(self.policy, self.critic, inputs, entropy=entropy)
 
     def reference_log_prob(self, inputs: Steps) -> Tensor:
         """[n, t] log-probabilities under the policy that training started from."""
