@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy import ndarray
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import load, save
 from torch import Tensor
 
 from logpi.train.checkpoint import Checkpoint
@@ -96,7 +97,7 @@ class Latest:
 def _packed(
     iteration: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> bytes:
-    """All tensors of a dtype one after the other, which takes a tenth of the time."""
+    """The bytes of all tensors of a dtype one after the other, which takes a tenth of the time."""
     flat: dict[str, list[Tensor]] = {}
     places: list[tuple[str, str, str, list[int]]] = []
     for part, group in tensors.items():
@@ -106,7 +107,8 @@ def _packed(
             places.append((part, name, kind, list(x.shape)))
     told = {"iteration": iteration, "parts": list(tensors), "places": places, "state": dict(state)}
     metadata = {"told": json.dumps(told, allow_nan=False)}
-    return save({kind: torch.cat(xs) for kind, xs in flat.items()}, metadata=metadata)
+    whole = {kind: torch.cat(xs).view(torch.uint8).numpy() for kind, xs in flat.items()}
+    return save(whole, metadata=metadata)
 
 
 def _read(path: Path) -> Checkpoint | None:
@@ -121,7 +123,8 @@ def _read(path: Path) -> Checkpoint | None:
     with contextlib.suppress(SafetensorError, ValueError, KeyError):
         size = int.from_bytes(whole[:8], "little")
         told = json.loads(json.loads(whole[8 : 8 + size])["__metadata__"]["told"])
-        flat, at = load(whole), {}
+        flat = {kind: _of_bytes(x, kind) for kind, x in load(whole).items()}
+        at: dict[str, int] = {}
         tensors: dict[str, dict[str, Tensor]] = {part: {} for part in told["parts"]}
         for part, name, kind, shape in told["places"]:
             first = at.get(kind, 0)
@@ -129,3 +132,7 @@ def _read(path: Path) -> Checkpoint | None:
             tensors[part][name] = flat[kind][first : at[kind]].reshape(shape).clone()
         return Checkpoint(int(told["iteration"]), tensors, told["state"])
     return None
+
+
+def _of_bytes(x: ndarray, kind: str) -> Tensor:
+    return torch.from_numpy(x.copy()).view(getattr(torch, kind.removeprefix("torch.")))

@@ -14,7 +14,7 @@ from logpi.core.coefficient import truncated_importance
 from logpi.core.derived import critic_target
 from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
-from logpi.core.seeds import mix
+from logpi.core.seeds import mix, seed_torch
 from logpi.core.types import Batch, Critic, KeepingSource, Policy, Signals, Source
 from logpi.train.autograd import AutogradUpdate
 from logpi.train.closed import closed_update
@@ -96,7 +96,7 @@ class Trainer:
         """
         clock = time.perf_counter()
         config, recipe, world, iteration = self.config, self.recipe, self.world, self.done
-        torch.manual_seed(mix(config.seed, iteration, 0x70))
+        seed_torch(mix(config.seed, iteration, 0x70))
         batch = world.source.draw(world.policy, iteration)
         drawn = time.perf_counter()
         signals = observe(

@@ -74,7 +74,8 @@ class ChoiceColumns:
         self._blocks = [slice(int(e) - s, int(e)) for s, e in zip(head.sizes, ends, strict=True)]
         self._single = head.single
         self._numbers = [np.arange(s)[:, None] for s in head.sizes]
-        self._first = head.first.cpu().numpy()
+        first = head.first.cpu().numpy()
+        self._first = first if first.any() else None
         self._two = head.single and list(head.sizes) == [2]
 
     def log_prob(
@@ -144,7 +145,7 @@ class ChoiceColumns:
 
     def to_env(self, action: ndarray) -> ndarray:
         """The number that the space gives the choice."""
-        return action + self._first if self._first.any() else action
+        return action if self._first is None else action + self._first
 
 
 class BitColumns:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, MutableSequence, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -23,8 +22,7 @@ from logpi.worlds.gym.spaces import Actions, Observations, Reader, actions_of, m
 __all__ = ["Moved", "Sync", "Vector", "ready_actions", "warn_lost"]
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """n environments after one step."""
 
     observation: ndarray  # what the next action reads: of the new episode, where one began
@@ -130,22 +128,23 @@ class Sync:
         n, idle = self.num, self._history.over
         # Environments tell a Python integer from a NumPy one, slowly.
         given = chosen.tolist() if self.actions.kind == "discrete" else chosen
-        rows, reward = self._reader.empty(), np.zeros(n)
-        terminated, truncated = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
-        done: list[int] = []
+        rows, reward = self._reader.empty(), [0.0] * n
+        terminated, truncated, done = [False] * n, [False] * n, list[int]()
+        waits = idle.tolist()
         for i, env in enumerate(self._envs):
-            if idle[i]:
+            if waits[i]:
                 rows[i] = self._rows[i]
                 continue
             rows[i], reward[i], ended, cut, info = env.step(given[i])
-            terminated[i], truncated[i] = ended, cut
             if ended or cut:
+                terminated[i], truncated[i] = bool(ended), bool(cut)
                 done.append(i)
             elif self._masks is not None:
                 self._masks[i] = self._allowed(i, info)
         self._rows = rows
-        if not np.isfinite(reward).all():
-            bad = int((~np.isfinite(reward)).argmax())
+        paid = np.array(reward, dtype=np.float64)
+        if not np.isfinite(paid).all():
+            bad = int((~np.isfinite(paid)).argmax())
             raise self._envs[bad].failed(f"gave the reward {reward[bad]}")
         final = self._shown = self._seen()
         if done:
@@ -153,7 +152,8 @@ class Sync:
             for i in done:
                 self._begin(i)
             self._shown = self._seen()
-        return Moved(self._shown, final, reward, terminated, truncated, idle, self._mask())
+        ends = np.array(terminated), np.array(truncated)
+        return Moved(self._shown, final, paid, *ends, idle, self._mask())
 
     def mark(self) -> None:
         """Let `state` tell of this place from now on."""

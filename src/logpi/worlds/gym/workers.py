@@ -11,7 +11,6 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -248,7 +247,7 @@ def _joined(parts: Sequence[Moved]) -> Moved:
     ended = any(p.final is not p.observation for p in parts)
     whole["final"] = np.concatenate([p.final for p in parts]) if ended else whole["observation"]
     whole["action_mask"] = _joined_masks([(p.action_mask, len(p.idle)) for p in parts])
-    return Moved(**{f.name: whole[f.name] for f in fields(Moved)})
+    return Moved(**whole)
 
 
 def _joined_masks(masks: Sequence[tuple[ndarray | None, int]]) -> ndarray | None:
