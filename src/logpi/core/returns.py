@@ -7,6 +7,7 @@ bootstrapped from.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -45,14 +46,22 @@ def discounted_sum(
     own = x if last is None else torch.where(end, x + discount * last, x)
     factor = torch.where(end, 0.0, discount)
     finite = bool(own.isfinite().all())  # else what is not must not pass an end, as 0 · NaN would
-    columns = zip(own.t().contiguous().unbind(), factor.t().contiguous().unbind(), strict=True)
-    carry, found = torch.zeros_like(x[:, 0]), list[Tensor]()
-    for here, ahead in reversed(list(columns)):
-        carry = torch.addcmul(here, ahead, carry)
-        if not finite:
-            carry = torch.where(ahead == 0, here, carry)
+    if finite and own.is_cpu and own.dtype in (torch.float32, torch.float64):
+        return _summed(own.detach(), factor.detach())
+    carry, found = torch.zeros_like(own[:, 0]), list[Tensor]()
+    for here, ahead in reversed(list(zip(own.unbind(1), factor.unbind(1), strict=True))):
+        carry = torch.where(ahead == 0, here, torch.addcmul(here, ahead, carry))
         found.append(carry)
     return torch.stack(found[::-1], 1)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # as torch does
+def _summed(own: Tensor, factor: Tensor) -> Tensor:
+    """The same sums over NumPy's rows, which cost a third of what a tensor's operation does."""
+    y, ahead = (x.t().clone(memory_format=torch.contiguous_format).numpy() for x in (own, factor))
+    for t in range(len(y) - 2, -1, -1):
+        y[t] += ahead[t] * y[t + 1]
+    return torch.from_numpy(y).t()  # pyright: ignore[reportUnknownMemberType] # ndarray of any dtype
 
 
 def discount_to_here(

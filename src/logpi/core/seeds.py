@@ -39,4 +39,4 @@ def seed_torch(seed: int) -> None:
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
     else:
-        torch.default_generator.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] # torch leaves it untyped
+        torch.default_generator.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] # untyped

@@ -192,17 +192,15 @@ class Signals:
 
     def unrolled(self) -> Signals:
         """The facts of each decision as a row of its own: k rows of one decision, in order."""
-        row, step = self.mask.nonzero(as_tuple=True)
         facts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        wide = self.mask.shape
-        return replace(
-            self,
-            **{
-                k: x[row, step][:, None] if x.shape == wide else x[row]
-                for k, x in facts.items()
-                if x is not None
-            },
-        )
+        (n, t), whole = self.mask.shape, bool(self.mask.all())
+
+        def decisions(x: Tensor) -> Tensor:
+            wide = x if x.dim() == 2 else x[:, None].expand(n, t)
+            flat = wide.reshape(-1) if whole else wide[self.mask]
+            return flat[:, None] if x.dim() == 2 else flat
+
+        return replace(self, **{k: decisions(x) for k, x in facts.items() if x is not None})
 
     def need(self, name: str) -> Tensor:
         """The signal called `name`; raises `ConfigError` if nobody supplied it."""

@@ -176,14 +176,15 @@ class _Epoch:
         """`told` is how much each decision counts for the critic; both are scaled by `share`."""
         at = order.numpy()
         known = work.signals.known_to(traits_of(recipe.coefficient).reads)
-        self._facts = {name: x.numpy()[at] for name, x in known.items()}
-        self.share = work.weight.numpy()[at] * share
+        self._facts = {name: x.numpy().take(at, 0) for name, x in known.items()}
+        self.share = work.weight.numpy().take(at, 0) * share
         self.live = None if bool(work.live.all()) else work.live.numpy()[at]
         self.ended_early = False
         if work.target is not None:
-            self.target, self.fit = work.target.numpy()[at, 0], told.numpy()[at, 0] * share
+            self.target, self.fit = (x.numpy()[:, 0].take(at) for x in (work.target, told))
+            self.fit *= share
             assert work.signals.value is not None
-            self.before = work.signals.value.numpy()[at, 0]
+            self.before = work.signals.value.numpy()[:, 0].take(at)
         self._order, self._done = at, 0
         self._logp, self._coefficient = np.empty_like(self.share), np.empty_like(self.share)
 
@@ -195,7 +196,7 @@ class _Epoch:
         """The coefficients, written down, once they and the log-probabilities are finite."""
         if self.live is not None:
             coefficient = torch.where(torch.from_numpy(self.live[part]), coefficient, 0.0)
-        self._logp[part, 0], self._coefficient[part] = logp, coefficient
+        self._logp[part, 0], self._coefficient[part] = logp.numpy(), coefficient.numpy()
         rows = torch.from_numpy(self._order[part])
         check_finite(rows, logp[:, None], coefficient)
         self._done = part.stop

@@ -83,27 +83,31 @@ class ChoiceColumns:
     ) -> tuple[ndarray, ndarray | None, Any]:
         """Σ_i z_i[a_i] − log Σ_b exp z_i[b]."""
         k = np.arange(out.shape[1])
-        logp, surprise, saved = 0.0, 0.0 if entropy else None, []
+        logp, surprise, saved = None, None, []
         for i, block in enumerate(self._blocks):
             a = action if self._single else action[:, i]
             z = _shifted(out[block], _part(mask, block))
             p = np.exp(z)
-            total = p.sum(0)
+            total = np.add.reduce(p, axis=0)
             p /= total
             logq = np.log(total)
-            logp = z[a, k] - logq + logp
-            gap = (self._numbers[i] == a) - p
-            if surprise is None:
+            own = z.ravel().take(a * len(k) + k)
+            own -= logq
+            logp = own if logp is None else logp + own
+            gap = self._numbers[i] == a
+            gap = np.subtract(gap, p, dtype=p.dtype)
+            if not entropy:
                 saved.append((gap, None))
                 continue
             z -= logq
             z[p == 0] = 0  # 0 · log 0 = 0
-            h = -(p * z).sum(0)
-            surprise = h + surprise
+            h = -np.add.reduce(p * z, axis=0)
+            surprise = h if surprise is None else surprise + h
             z += h
             z *= p
             saved.append((gap, z))
-        return np.asarray(logp), None if surprise is None else np.asarray(surprise), saved
+        assert logp is not None  # there is a choice
+        return logp, surprise, saved
 
     def slope(self, saved: Any, d: Pushes) -> tuple[ndarray, ndarray | None]:
         """Each choice's own: the log-probability is a sum."""
@@ -298,4 +302,4 @@ def _part(mask: ndarray | None, block: slice) -> Bool[ndarray, "A k"] | None:
 
 def _shifted(out: ndarray, allowed: ndarray | None) -> ndarray:
     z = out if allowed is None else np.where(allowed, out, -np.inf)
-    return z - z.max(0)
+    return z - np.maximum.reduce(z, axis=0)
