@@ -78,9 +78,7 @@ def clipped_ratio(low: float = 0.2, high: float = 0.2) -> Coefficient:
     """
 
     def coefficient(s: Signals) -> Tensor:
-        credit, ratio = s.need("credit"), _ratio(s)
-        too_far = torch.where(credit > 0, ratio > 1 + high, ratio < 1 - low)
-        return torch.where(too_far, 0.0, credit * ratio)
+        return _gated(s.need("credit"), _ratio(s), low, high)
 
     return coefficient
 
@@ -142,8 +140,7 @@ def sequence_ratio(low: float = 3e-4, high: float = 4e-4) -> Coefficient:
     def coefficient(s: Signals) -> Tensor:
         credit = s.need("credit")
         ratio = _finite_exp(_row_mean(s, s.need("logp") - s.need("logp_old")))[:, None]
-        too_far = torch.where(credit > 0, ratio > 1 + high, ratio < 1 - low)
-        return torch.where(too_far, 0.0, credit * ratio)
+        return _gated(credit, ratio, low, high)
 
     return coefficient
 
@@ -341,6 +338,12 @@ def total(*terms: Coefficient) -> Coefficient:
         return torch.stack([term(s) for term in terms]).sum(0)
 
     return coefficient
+
+
+def _gated(credit: Tensor, ratio: Tensor, low: float, high: float) -> Tensor:
+    """A ρ, and 0 where ρ has left [1 − low, 1 + high] to the side that A pushes it to."""
+    beyond = ratio - ratio.clamp(1 - low, 1 + high)
+    return (credit * ratio).masked_fill(credit.sign() * beyond > 0, 0.0)
 
 
 def _ratio(s: Signals) -> Tensor:

@@ -78,15 +78,16 @@ class Entry:
                 final = self._finals(following, infos["final_obs"], done)
             elif self._autoreset is AutoresetMode.DISABLED:
                 following, infos = self._begin(done, infos)
-        reward = np.where(idle, 0.0, np.asarray(reward, dtype=np.float64))
+        reward = np.array(reward, dtype=np.float64)
+        if idle.any():
+            reward[idle] = 0.0
+            terminated[idle] = truncated[idle] = False
         self._check(following, final, reward)
         self._ended = done
         self._now = (following, self._mask(infos, done))
-        counted = ~idle
         if self._left is not None:
-            self._left = self._left - (done & counted)
-        ends = terminated & counted, truncated & counted
-        return Moved(following, final, reward, *ends, idle, self._now[1])
+            self._left = self._left - (done & ~idle)
+        return Moved(following, final, reward, terminated, truncated, idle, self._now[1])
 
     def mark(self) -> None:
         """Let `state` tell of this place from now on.
