@@ -1,11 +1,15 @@
-"""`ClosedForm`: policy and critic whose gradients are known without autograd."""
+"""`ClosedForm`: policy and critic whose gradients are known without autograd.
+
+Arrays are NumPy's: at the size of a mini-batch an operation of theirs costs a fraction of a
+tensor's.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from numpy import ndarray
 
 __all__ = ["ClosedForm", "ClosedWorld", "Forward"]
 
@@ -13,9 +17,9 @@ __all__ = ["ClosedForm", "ClosedWorld", "Forward"]
 class Forward(NamedTuple):
     """What a mini-batch of k decisions came to, detached."""
 
-    logp: Float[Tensor, " k"]
-    entropy: Float[Tensor, " k"] | None  # where it was asked for
-    value: Float[Tensor, " k"] | None  # where there is a critic of states
+    logp: Float[ndarray, " k"]
+    entropy: Float[ndarray, " k"] | None  # where it was asked for
+    value: Float[ndarray, " k"] | None  # where there is a critic of states
 
 
 @runtime_checkable
@@ -26,7 +30,7 @@ class ClosedForm(Protocol):
     these to the parameters. A mini-batch is a slice of the order that was arranged last.
     """
 
-    def arrange(self, order: Int[Tensor, " n"]) -> None:
+    def arrange(self, order: Int[ndarray, " n"]) -> None:
         """Bring the decisions into this order: once an epoch, so that slices are cheap."""
         ...
 
@@ -36,9 +40,9 @@ class ClosedForm(Protocol):
 
     def backward(
         self,
-        logp: Float[Tensor, " k"],
-        entropy: Float[Tensor, " k"] | None,
-        value: Float[Tensor, " k"] | None,
+        logp: Float[ndarray, " k"],
+        entropy: Float[ndarray, " k"] | None,
+        value: Float[ndarray, " k"] | None,
     ) -> None:
         """Write a loss's gradient over the parameters' own, given its slopes.
 

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from logpi.core.closed import ClosedForm, ClosedWorld, Forward
@@ -62,7 +63,7 @@ class ClosedUpdate:
         # of the last step: norm of the gradient, entropy, and value − target, weighted and plain
         self._norm = 0.0
         self._entropy: float | None = None
-        self._missed: tuple[Tensor, Tensor] | None = None
+        self._missed: tuple[ndarray, ndarray] | None = None
 
     @np.errstate(all="ignore")  # what is not finite is looked for
     def learn(
@@ -75,7 +76,7 @@ class ClosedUpdate:
         for number in range(recipe.epochs):
             seed = mix(config.seed, iteration, number)
             parts = partition(work.signals, config.minibatches, seed=seed)
-            order = torch.cat(parts)
+            order = torch.cat(parts).numpy()
             if len(parts) > 1:
                 self._form.arrange(order)
             epoch = _Epoch(work, told, order, share=len(parts), recipe=recipe)
@@ -95,44 +96,45 @@ class ClosedUpdate:
         """Whether policy and critic have moved: not where the policy has come too far."""
         bonus = recipe.regulariser
         found = self._form.forward(part, entropy=bonus is not None)
-        facts = epoch.facts(part, found.logp[:, None])
+        facts = epoch.facts(part, found.logp)
         coefficient = epoch.push(part, found.logp, recipe.coefficient(facts))
-        if recipe.target_kl is not None and too_far(recipe, facts, found.logp[:, None]):
+        if recipe.target_kl is not None and too_far(recipe, facts, facts.need("logp")):
             epoch.ended_early = True
             return False
-        of_value = None
+        of_value = of_entropy = None
         if found.value is not None:
             of_value = self._slope_of_value(epoch, part, found.value)
-        of_entropy = None if bonus is None else self._slope_of_entropy(epoch, part, found, bonus)
+        if bonus is not None:
+            of_entropy = self._slope_of_entropy(epoch, part, found, bonus)
         of_logp = surrogate_slope(coefficient, torch.from_numpy(epoch.share[part]))
-        self._form.backward(of_logp[:, 0], of_entropy, of_value)
+        self._form.backward(of_logp.numpy()[:, 0], of_entropy, of_value)
         self._norm = self._clip()
         for optimizer in self._flat:
             optimizer.advance()
         return True
 
-    def _slope_of_value(self, epoch: _Epoch, part: slice, value: Tensor) -> Tensor:
+    def _slope_of_value(self, epoch: _Epoch, part: slice, value: ndarray) -> ndarray:
         """∂/∂v of critic_weight · Σ weight (v − target)², 0 where the value is kept back."""
-        optim = self._config.optim
-        target = torch.from_numpy(epoch.target[part])
+        optim, target = self._config.optim, epoch.target[part]
         gap = value - target
-        pull = torch.from_numpy(epoch.fit[part]) * gap
+        pull = epoch.fit[part] * gap
         if optim.value_clip is not None:
-            before = torch.from_numpy(epoch.before[part])
-            pull *= within_reach(value, before, target, reach=optim.value_clip)
+            v, before, wanted = map(torch.from_numpy, (value, epoch.before[part], target))
+            pull *= within_reach(v, before, wanted, reach=optim.value_clip).numpy()
         self._missed = (pull, gap)
         return pull * (2 * optim.critic_weight)
 
     def _slope_of_entropy(
         self, epoch: _Epoch, part: slice, found: Forward, bonus: Regulariser
-    ) -> Tensor:
+    ) -> ndarray:
         """∂/∂H of −Σ weight · regulariser(H), over the decisions that count."""
         assert found.entropy is not None
-        counted, entropy = epoch.counted(part), found.entropy[:, None].requires_grad_()
+        counted = epoch.counted(part)
+        entropy = torch.from_numpy(found.entropy[:, None]).requires_grad_()
         slope = torch.autograd.grad((counted * bonus(entropy)).sum(), entropy)[0]
         mass = float(counted.sum())
         self._entropy = float((counted * entropy.detach()).sum()) / mass if mass else None
-        return -slope[:, 0]
+        return -slope[:, 0].numpy()
 
     def _figures(self) -> dict[str, float]:
         """Of the last step."""
@@ -171,10 +173,9 @@ class _Epoch:
     """What the mini-batches of an epoch read, in the epoch's order, and what came of them."""
 
     def __init__(
-        self, work: Work, told: Tensor, order: Tensor, *, share: int, recipe: Recipe
+        self, work: Work, told: Tensor, at: ndarray, *, share: int, recipe: Recipe
     ) -> None:
         """`told` is how much each decision counts for the critic; both are scaled by `share`."""
-        at = order.numpy()
         known = work.signals.known_to(traits_of(recipe.coefficient).reads)
         self._facts = {name: x.numpy().take(at, 0) for name, x in known.items()}
         self.share = work.weight.numpy().take(at, 0) * share
@@ -186,19 +187,22 @@ class _Epoch:
             assert work.signals.value is not None
             self.before = work.signals.value.numpy()[:, 0].take(at)
         self._order, self._done = at, 0
-        self._logp, self._coefficient = np.empty_like(self.share), np.empty_like(self.share)
+        self._logp, self._coefficient = (np.empty_like(self.share[:, 0]) for _ in range(2))
 
-    def facts(self, part: slice, logp: Tensor) -> Signals:
+    def facts(self, part: slice, logp: ndarray) -> Signals:
         """What the coefficient may read of these decisions."""
-        return Signals(**{k: torch.from_numpy(x[part]) for k, x in self._facts.items()}, logp=logp)
+        known = {k: torch.from_numpy(x[part]) for k, x in self._facts.items()}
+        return Signals(**known, logp=torch.from_numpy(logp[:, None]))
 
-    def push(self, part: slice, logp: Tensor, coefficient: Tensor) -> Tensor:
+    def push(self, part: slice, logp: ndarray, coefficient: Tensor) -> Tensor:
         """The coefficients, written down, once they and the log-probabilities are finite."""
         if self.live is not None:
             coefficient = torch.where(torch.from_numpy(self.live[part]), coefficient, 0.0)
-        self._logp[part, 0], self._coefficient[part] = logp.numpy(), coefficient.numpy()
-        rows = torch.from_numpy(self._order[part])
-        check_finite(rows, logp[:, None], coefficient)
+        pushed = coefficient.numpy()[:, 0]
+        if not math.isfinite(np.add.reduce(logp) + np.add.reduce(pushed)):
+            rows = torch.from_numpy(self._order[part])
+            check_finite(rows, torch.from_numpy(logp[:, None]), coefficient)
+        self._logp[part], self._coefficient[part] = logp, pushed
         self._done = part.stop
         return coefficient
 
@@ -210,8 +214,8 @@ class _Epoch:
     def tell(self, whole: Pushed) -> None:
         """Write down what was pushed, in the batch's order."""
         done = self._order[: self._done]
-        whole.logp.numpy()[done] = self._logp[: self._done]
-        whole.coefficient.numpy()[done] = self._coefficient[: self._done]
+        whole.logp.numpy()[done, 0] = self._logp[: self._done]
+        whole.coefficient.numpy()[done, 0] = self._coefficient[: self._done]
 
 
 def _slices(parts: list[Tensor]) -> list[slice]:

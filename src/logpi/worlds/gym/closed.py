@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import nn
 
 from logpi.core.closed import Forward
 from logpi.core.types import Critic
@@ -53,36 +52,31 @@ class ClosedNets:
         self._all = self._arranged = (self._observed, self._action, self._mask)
         self._saved: Any = None  # what the distribution's slope reads
 
-    def arrange(self, order: Tensor) -> None:
+    def arrange(self, order: Int[ndarray, " n"]) -> None:
         """Bring the decisions into this order."""
-        at, (observed, action, mask) = order.numpy(), self._all
-        ordered = [observed[0].take(at, 1)]
-        ordered += [ordered[0] if x is observed[0] else x.take(at, 1) for x in observed[1:]]
-        self._arranged = (ordered, action[at], None if mask is None else mask[at])
+        observed, action, mask = self._all
+        ordered = [observed[0].take(order, 1)]
+        ordered += [ordered[0] if x is observed[0] else x.take(order, 1) for x in observed[1:]]
+        self._arranged = (ordered, action[order], None if mask is None else mask[order])
 
     def forward(self, part: slice, *, entropy: bool) -> Forward:
         """Log-probabilities, entropies and values of the decisions of this slice."""
         observed, action, mask = self._arranged
         allowed = None if mask is None else mask[part]
         out = self._actor.forward(observed[0][:, part])
-        found = self._columns.log_prob(out, action[part], allowed, entropy=entropy)
-        logp, surprise, self._saved = found
-        told = Forward(
-            torch.from_numpy(logp), None if surprise is None else torch.from_numpy(surprise), None
-        )
-        if self._critic is None:
-            return told
-        return told._replace(value=torch.from_numpy(self._critic.forward(observed[1][:, part])[0]))
+        told = self._columns.log_prob(out, action[part], allowed, entropy=entropy)
+        logp, surprise, self._saved = told
+        value = None if self._critic is None else self._critic.forward(observed[1][:, part])[0]
+        return Forward(logp, surprise, value)
 
-    def backward(self, logp: Tensor, entropy: Tensor | None, value: Tensor | None) -> None:
+    def backward(self, logp: ndarray, entropy: ndarray | None, value: ndarray | None) -> None:
         """Write the gradient of a loss with these slopes over the parameters' own."""
-        d = Pushes(logp.numpy(), None if entropy is None else entropy.numpy())
-        slope, along = self._columns.slope(self._saved, d)
+        slope, along = self._columns.slope(self._saved, Pushes(logp, entropy))
         self._actor.backward(slope, self._into[0])
         if along is not None and self._spread is not None:
             self._spread[...] = along
         if value is not None and self._critic is not None:
-            self._critic.backward(value.numpy()[None], self._into[1])
+            self._critic.backward(value[None], self._into[1])
 
 
 def _read(reading: Reading, seen: ndarray) -> Float[ndarray, "i+1 k"]:
