@@ -35,6 +35,8 @@ HOW = {
     "raises": lambda found: 1 / 0,
     "reward": lambda found: (found[0], np.nan, *found[2:]),
     "observation": lambda found: (found[0] * np.nan, *found[1:]),
+    "nothing": lambda found: None,
+    "two rewards": lambda found: (found[0], np.ones(2), *found[2:]),
     "hangs": lambda found: time.sleep(60),
     "leaves": lambda found: os._exit(7),
 }
@@ -42,6 +44,8 @@ SAYS = {
     "raises": "raised ZeroDivisionError",
     "reward": "gave the reward nan",
     "observation": "gave an observation that is NaN",
+    "nothing": "raised TypeError: cannot unpack",
+    "two rewards": "raised TypeError: only",
     "hangs": r"took longer than 1 s \(world.step_timeout\)",
     "leaves": r"ended its process \(exit code 7\)",
 }
@@ -71,6 +75,8 @@ def same(a, b):
         ("sync", "raises", True),
         ("sync", "reward", False),
         ("sync", "observation", False),
+        ("sync", "nothing", False),
+        ("sync", "two rewards", False),
         ("async", "raises", True),
         ("async", "hangs", False),
         ("async", "leaves", False),
