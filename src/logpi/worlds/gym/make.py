@@ -29,6 +29,7 @@ from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
 from logpi.worlds.gym.entry import Entry
 from logpi.worlds.gym.envpool import make_envpool
+from logpi.worlds.gym.renewed import KEEPS, Renewed
 from logpi.worlds.gym.vector import Sync, Vector
 from logpi.worlds.gym.workers import Async
 
@@ -72,12 +73,15 @@ def make_vector(
     seed: int,
     options: Mapping[str, Any] | None = None,
     timeout: float = 60.0,
+    renew: bool | None = None,
 ) -> Vector:
     """`num_envs` environments of that id, or made by that function, with these options.
 
     In mode `vector_entry_point` a function makes all of them: it is called with `num_envs` too.
     `timeout` is the most seconds that a step may take in mode `async`; the others cannot see a
-    step that hangs. Raises `ConfigError` where the environment or its spaces cannot be had.
+    step that hangs. With `renew` each is made anew for every episode, in `sync` and `async`; unset,
+    those are that need it (`renewed.KEEPS`). Raises `ConfigError` where the environment or its
+    spaces cannot be had.
 
     >>> make_vector("CartPole-v1", 2, "sync", seed=0).reset()[0].shape
     (2, 4)
@@ -85,16 +89,20 @@ def make_vector(
     if num_envs < 1:
         raise ConfigError(f"num_envs is {num_envs}, but at least one environment is needed.")
     known = dict(options or {})
+    if renew and mode in ("vector_entry_point", "envpool"):
+        raise ConfigError(f"in mode={mode} no environment is made anew. Take mode=sync or async.")
     if mode == "envpool":
         return Entry(make_envpool(env, num_envs, seed=seed, options=known), seed, stored=False)
     if mode == "vector_entry_point":
         return _entry(env, num_envs, seed=seed, options=known)
-    if mode == "auto" and isinstance(env, str):
+    if mode == "auto" and isinstance(env, str) and not renew:
         try:
             return _entry(env, num_envs, seed=seed, options=known)
         except ConfigError:  # whatever is wrong with the name or the options, sync says too
             pass
-    make = [lambda: make_one(env, known)] * num_envs
+    renew = env in KEEPS if renew is None else renew
+    one = partial(make_one, env, known)
+    make = [partial(Renewed, one) if renew else one] * num_envs
     if mode == "async":
         return Async(make, seed, timeout=timeout)
     if mode in ("auto", "sync"):

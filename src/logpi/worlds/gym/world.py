@@ -65,6 +65,11 @@ class Gym(BaseModel):
         default="auto", description="auto, vector_entry_point, sync, async or envpool"
     )
     step_timeout: float = Field(default=60.0, gt=0, description="seconds of a step, in mode async")
+    renew: bool | None = Field(
+        default=None,
+        description="make each environment anew for every episode; unset: where its reset is known "
+        "to leave something of the last one",
+    )
     steps: int = Field(default=128, ge=1, description="decisions of each environment an iteration")
     episodes: int = Field(default=8, ge=1, description="reset seeds an iteration, without a critic")
     group_size: int = Field(default=1, ge=1, description="episodes from each reset seed")
@@ -125,6 +130,7 @@ class Gym(BaseModel):
             seed=seed,
             options=self.options,
             timeout=self.step_timeout,
+            renew=self.renew,
         )
 
     def policy_of(self, observations: Observations, actions: Actions, *, seed: int) -> GymPolicy:
