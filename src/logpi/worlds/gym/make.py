@@ -89,8 +89,7 @@ def make_vector(
     if num_envs < 1:
         raise ConfigError(f"num_envs is {num_envs}, but at least one environment is needed.")
     known = dict(options or {})
-    if renew and mode in ("vector_entry_point", "envpool"):
-        raise ConfigError(f"in mode={mode} no environment is made anew. Take mode=sync or async.")
+    one = _one_of(env, mode, known, renew=renew)
     if mode == "envpool":
         return Entry(make_envpool(env, num_envs, seed=seed, options=known), seed, stored=False)
     if mode == "vector_entry_point":
@@ -100,15 +99,22 @@ def make_vector(
             return _entry(env, num_envs, seed=seed, options=known)
         except ConfigError:  # whatever is wrong with the name or the options, sync says too
             pass
-    renew = env in KEEPS if renew is None else renew
-    one = partial(make_one, env, known)
-    make = [partial(Renewed, one) if renew else one] * num_envs
     if mode == "async":
-        return Async(make, seed, timeout=timeout)
+        return Async([one] * num_envs, seed, timeout=timeout)
     if mode in ("auto", "sync"):
-        return Sync(make, seed)
+        return Sync([one] * num_envs, seed)
     modes = ("auto", "vector_entry_point", "sync", "async", "envpool")
     raise ConfigError(f"unknown mode `{mode}`.{did_you_mean(mode, modes)} There are {modes}.")
+
+
+def _one_of(
+    env: str | Callable[..., Any], mode: Mode, options: Mapping[str, Any], *, renew: bool | None
+) -> Callable[[], Any]:
+    """What makes one of several environments, which may renew itself."""
+    if renew and mode in ("vector_entry_point", "envpool"):
+        raise ConfigError(f"in mode={mode} no environment is made anew. Take mode=sync or async.")
+    one = partial(make_one, env, options)
+    return partial(Renewed, one) if (env in KEEPS if renew is None else renew) else one
 
 
 def findings(
