@@ -46,7 +46,7 @@ SAYS = {
     "observation": "gave an observation that is NaN",
     "nothing": "raised TypeError: cannot unpack",
     "two rewards": "raised TypeError: only",
-    "hangs": r"took longer than 1 s \(world.step_timeout\)",
+    "hangs": r".*took longer than 1 s \(world.step_timeout\)",
     "leaves": r"ended its process \(exit code 7\)",
 }
 
@@ -77,6 +77,7 @@ def same(a, b):
         ("sync", "observation", False),
         ("sync", "nothing", False),
         ("sync", "two rewards", False),
+        ("watched", "hangs", False),
         ("async", "raises", True),
         ("async", "hangs", False),
         ("async", "leaves", False),
@@ -86,6 +87,8 @@ def test_a_failure_keeps_what_was_learned_and_a_mended_run_goes_on(mode, how, no
     mended = tmp_path / "mended"
     env = partial(Brittle, str(mended), how)
     told = {"normalise_observations": normalised, "normalise_rewards": normalised}
+    if mode == "watched":
+        mode, told["watch"] = "sync", True
     part = partial(trained, tmp_path / "part", env, mode=mode, **told)
     with pytest.raises(EnvironmentFailure, match=rf"environment \d {SAYS[how]}") as found:
         part()

@@ -122,7 +122,10 @@ def test_modes_that_make_all_at_once_make_none_anew():
     for mode in ("vector_entry_point", "envpool"):
         with pytest.raises(ConfigError, match="no environment is made anew"):
             make_vector("CartPole-v1", 2, mode, seed=0, renew=True)
+        with pytest.raises(ConfigError, match="no environment is watched"):
+            make_vector("CartPole-v1", 2, mode, seed=0, watch=True)
     assert isinstance(make_vector("CartPole-v1", 2, seed=0, renew=True), Sync)
+    assert isinstance(make_vector("CartPole-v1", 2, seed=0, watch=True), Sync)
 
 
 def test_what_is_not_installed_is_said_with_what_to_install():
