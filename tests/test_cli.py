@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,7 +168,13 @@ def test_recipes_as_json(capsys):
 
 def test_list_and_dry_run(home, capsys):
     assert call("train", "--list") == 0
-    assert "grpo" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "grpo" in told
+    assert re.findall(r"^(\w+) +not of language models;", told, re.M) == [
+        "qac",
+        "off_policy_ac",
+        "trpo",
+    ]
     assert call("train", "grpo", "--dry-run", "iterations=7", *TINY) == 0
     told = capsys.readouterr().out
     assert "iterations: 7" in told

@@ -125,7 +125,10 @@ def test_solve_films_its_iterations(capsys, tmp_path):
         (["solve", "none.npz"], "none.npz"),
         (["solve", "cliff", "--method", "value_iteraton"], "value_iteration"),
         (["solve", "forest", "--animate", "a.gif"], "is no grid"),
-        (["solve", "book_grid", "--animate", "a.avi"], "must end in .gif or .mp4"),
+        (
+            ["solve", "book_grid", "--animate", "a.avi"],
+            "is no name of a film. Let it end in .mp4, or in .gif",
+        ),
         (["solve", "book_grid", "--plot", "nowhere/a.png"], "no picture can be written"),
         (["solve", "book_grid", "--method", "soft_policy_iteration"], "needs its option `beta`"),
         (["solve", "book_grid", "--set", "bet=1"], "`auto` has no option `bet`"),

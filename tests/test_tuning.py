@@ -84,6 +84,46 @@ def test_what_falls_behind_is_pruned(home):
     assert best_of(found)[0].values["optim.lr"] == max(t.values["optim.lr"] for t in found)
 
 
+def test_a_trial_of_several_seeds_is_worth_their_mean(home):
+    found = search(spec(seeds=3), home / "study", trials=3)
+    for t in found:
+        runs = [Run(home / "study" / f"trial-{t.number}-seed-{seed}") for seed in range(3)]
+        assert [run.config.seed for run in runs] == [0, 1, 2]
+        assert t.scores == tuple(run.metrics[-1]["eval/return"] for run in runs)
+        assert t.score == pytest.approx(sum(t.scores) / 3)
+    assert len({score for t in found for score in t.scores}) > len(found)
+
+
+def test_a_trial_of_several_seeds_goes_on_at_the_one_that_was_stopped(home, monkeypatch):
+    import logpi.tuning as tuning
+
+    whole = search(spec(seeds=2), home / "whole", trials=2)
+    real = tuning.train_config
+
+    def stopped(config, *, callbacks, **told):
+        if config.seed == 0:
+            return real(config, callbacks=callbacks, **told)
+        stop = lambda iteration, metrics: callbacks[0](iteration, metrics) or iteration == 2  # noqa: E731 - one line says it
+        raise Stopped(real(config, callbacks=[stop], **told), "SIGINT")
+
+    monkeypatch.setattr(tuning, "train_config", stopped)
+    with pytest.raises(Stopped):
+        search(spec(seeds=2), home / "parts", trials=2)
+    monkeypatch.setattr(tuning, "train_config", real)
+    assert search(spec(seeds=2), home / "parts", trials=2) == whole
+
+
+@pytest.mark.slow
+def test_a_trial_is_pruned_in_any_of_its_seeds(home):
+    told = spec(LR, "iterations=12", metric="learning_rate", seeds=2)
+    found = search(told, home / "study", trials=10)
+    cut = [t.number for t in found if t.state == "pruned"]
+    runs = [p for n in cut for p in (home / "study").glob(f"trial-{n}-seed-*")]
+    assert cut
+    assert len(runs) == len(cut)  # the second seed was never begun
+    assert all(len(t.scores) == 2 for t in found if t.state == "complete")
+
+
 def test_the_least_may_be_best(home):
     found = search(spec(metric="learning_rate", minimize=True), home / "study", trials=3)
     best = best_of(found, minimize=True)[0]
@@ -154,6 +194,13 @@ def test_from_the_command_line(home, capsys):
     assert [t["number"] for t in found["trials"]] == [0, 1, 2]
     assert main(["compare", "s", "--by", "recipe", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["panels"][0]["groups"][0]["runs"]) == 3
+    assert main(["tune", "run.yaml", LR, "--trials", "2", "--seeds", "2", "--name", "t"]) == 0
+    assert "of each seed" in capsys.readouterr().out
+    assert main(["compare", "t", "--json"]) == 0
+    assert [len(g["runs"]) for g in json.loads(capsys.readouterr().out)["panels"][0]["groups"]] == [
+        2,
+        2,
+    ]
     assert main(["tune", LR]) == 2
     assert main(["tune", "--resume", "nowhere"]) == 2
     assert "there is no study" in capsys.readouterr().err

@@ -209,7 +209,8 @@ def train(
     `recipe="grpo"` takes the paper's settings, `{"name": "grpo", "beta": 0.0}` changes one. The run
     is written to `directory` (runs/RECIPE by default), which must not exist unless `resume` is set.
 
-    In environments `total_steps` may stand for `iterations`: so many decisions in all, at least.
+    In environments `total_steps` may stand for `iterations`: so many decisions in all, at least,
+    of a recipe with a critic, whose iterations have a fixed number of them.
     Each of `callbacks` is given every iteration's number and figures; a true answer ends the run.
 
     Raises `LogpiError` where something given cannot be used, before anything is written, and
@@ -228,17 +229,26 @@ def train(
         world = _validated(world, where="the arguments")
     told = {"recipe": recipe if isinstance(recipe, str) else dict(recipe), **settings}
     if iterations is None:
-        iterations = _iterations(world, total_steps)
+        iterations = _iterations(world, total_steps, recipe)
     config = build_config({**told, "world": world.model_dump(), "iterations": iterations})
     how = {"directory": directory, "resume": resume, "quiet": quiet, "callbacks": callbacks}
     return train_config(config, world=world, **how)
 
 
-def _iterations(world: LM | MDP | Gym, total_steps: int | None) -> int:
+def _iterations(
+    world: LM | MDP | Gym, total_steps: int | None, recipe: str | Mapping[str, Any]
+) -> int:
+    constants = {"name": recipe} if isinstance(recipe, str) else dict(recipe)
+    name = constants.pop("name", "")
     a_turn = getattr(world, "steps_an_iteration", None)
     if total_steps is None or a_turn is None:
         raise ConfigError(
             "how long shall it train? Say iterations=100, or in environments total_steps=100_000."
+        )
+    if named_recipe(name, **constants).critic is None:
+        raise ConfigError(
+            f"`{name}` learns from whole episodes, whose decisions nobody can count beforehand. "
+            "Say iterations=100 instead of total_steps."
         )
     return max(1, -(-total_steps // a_turn))
 

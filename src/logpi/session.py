@@ -76,6 +76,7 @@ class Session:
             self.config.iterations,
             done=self.trainer.done,
             title=self.config.recipe_name,
+            decisions="tokens" if self.config.world["kind"] == "lm" else "decisions",
             quiet=self.quiet,
         )
 

@@ -3,7 +3,7 @@
     runs/<study>/
       study.json       what was asked for
       trials.jsonl     Optuna's journal: what was tried, intermediate scores, results
-      trial-0/ ...     run directories
+      trial-0/ ...     run directories; trial-0-seed-0/ ... where a trial has several seeds
 
 A study that was stopped goes on where it was, and so does the trial that it was at.
 """
@@ -16,11 +16,12 @@ import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from logpi.core.errors import ConfigError, LogpiError
 from logpi.core.seeds import mix
-from logpi.run import recipe_of, train_config, world_of
+from logpi.run import Run, recipe_of, train_config, world_of
 from logpi.train.best import score_of
 from logpi.train.config import RunConfig, load_config
 from logpi.train.files import write_text
@@ -40,7 +41,8 @@ class Spec:
     words: tuple[str, ...]  # overrides, and the ranges to search
     metric: str | None = None  # of metrics.jsonl; unset: what an evaluation is compared by
     minimize: bool = False
-    seed: int = 0
+    seed: int = 0  # of the search
+    seeds: int = 1  # runs of a trial, with the configuration's seed and the following ones
 
     @property
     def space(self) -> list[Dimension]:
@@ -60,6 +62,20 @@ class Spec:
             return config
         every = max(1, config.iterations // _EVALUATIONS)
         return load_config(self.source, [*self.overrides(values), f"evaluate.every={every}"])
+
+    def runs(self, values: Mapping[str, Any], folder: Path) -> list[tuple[RunConfig, Path]]:
+        """The runs of one trial, and where each is written; `folder` is that of a single one."""
+        config = self.config(values)
+        if self.seeds == 1:
+            return [(config, folder)]
+        seeds = range(config.seed, config.seed + self.seeds)
+        return [
+            (
+                config.model_copy(update={"seed": seed}),
+                folder.with_name(f"{folder.name}-seed-{seed}"),
+            )
+            for seed in seeds
+        ]
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
         """The key=value words of one trial."""
@@ -82,6 +98,7 @@ class Spec:
             "metric": self.metric,
             "minimize": self.minimize,
             "seed": self.seed,
+            "seeds": self.seeds,
         }
 
 
@@ -91,8 +108,9 @@ class Trial:
 
     number: int
     state: str  # complete, pruned, fail or running
-    score: float | None
+    score: float | None  # the mean over its seeds
     values: dict[str, Any] = field(default_factory=dict[str, Any])
+    scores: tuple[float, ...] = ()  # of each seed that was run to its end
 
 
 def search(
@@ -196,22 +214,33 @@ def _opened(optuna: Any, spec: Spec, folder: Path) -> Any:
 
 
 class _Report:
-    """Called after every iteration: hands scores to Optuna, and ends the run that fell behind."""
+    """Called after every iteration: hands scores to Optuna, and ends the run that fell behind.
+
+    What Optuna sees is the mean over the seeds that are over and the one that runs. Its steps go on
+    from seed to seed, so that trials are compared after equally many seeds and iterations.
+    """
 
     def __init__(self, spec: Spec, trial: Any, known: Collection[int]) -> None:
         self.spec, self.trial, self.known = spec, trial, known
-        self.scores: list[float] = []
+        self.over: list[float] = []  # the last score of each seed
+        self.step = 0  # iterations of the seeds that are over
         self.pruned = False
 
     def __call__(self, iteration: int, metrics: Mapping[str, Any]) -> bool:
         score = self.spec.score(metrics)
         if score is None:
             return False
-        self.scores.append(score)
-        if iteration not in self.known:  # as it is where a trial goes on
-            self.trial.report(score, iteration)
+        if self.step + iteration not in self.known:  # as it is where a trial goes on
+            self.trial.report(fmean([*self.over, score]), self.step + iteration)
         self.pruned = self.trial.should_prune()
         return self.pruned
+
+    def finish(self, run: Run) -> bool:
+        """Whether the run, which is over, has a score: its last one."""
+        scores = [s for m in run.metrics if (s := self.spec.score(m)) is not None]
+        self.over += scores[-1:]
+        self.step += run.config.iterations
+        return bool(scores)
 
 
 def _run(optuna: Any, spec: Spec, study: Any, trial: Any, folder: Path) -> None:
@@ -220,30 +249,26 @@ def _run(optuna: Any, spec: Spec, study: Any, trial: Any, folder: Path) -> None:
     values = {d.key: _suggested(trial, d) for d in spec.space}
     trial.set_user_attr("values", values)
     report = _Report(spec, trial, set(study.trials[trial.number].intermediate_values))
-    directory = folder / f"trial-{trial.number}"
     try:
-        run = train_config(
-            spec.config(values),
-            directory=directory,
-            resume=(directory / "config.yaml").is_file(),
-            quiet=True,
-            callbacks=[report],
-        )
+        for config, directory in spec.runs(values, folder / f"trial-{trial.number}"):
+            resume = (directory / "config.yaml").is_file()
+            told: dict[str, Any] = {"directory": directory, "resume": resume, "quiet": True}
+            run = train_config(config, callbacks=[report], **told)
+            if report.pruned:
+                study.tell(trial, state=states.PRUNED)
+                return
+            if not report.finish(run):
+                trial.set_user_attr("error", f"no iteration has `{spec.metric or 'an evaluation'}`")
+                study.tell(trial, state=states.FAIL)
+                return
     except LogpiError as error:
         trial.set_user_attr("error", str(error))
         study.tell(trial, state=states.FAIL)
         if not any(t.state.is_finished() and "error" not in t.user_attrs for t in study.trials):
             raise  # nothing has worked yet: this is what to repair first
         return
-    # A run that was over when it was resumed has its scores on disk.
-    scores = report.scores or [s for m in run.metrics if (s := spec.score(m)) is not None]
-    if report.pruned:
-        study.tell(trial, state=states.PRUNED)
-    elif scores:
-        study.tell(trial, scores[-1])
-    else:
-        trial.set_user_attr("error", f"no iteration has `{spec.metric or 'an evaluation'}`")
-        study.tell(trial, state=states.FAIL)
+    trial.set_user_attr("scores", report.over)
+    study.tell(trial, fmean(report.over))
 
 
 def _suggested(trial: Any, d: Dimension) -> Any:
@@ -272,4 +297,5 @@ def _told(trial: Any) -> Trial:
     if score is None and trial.intermediate_values:
         score = trial.intermediate_values[max(trial.intermediate_values)]
     values = trial.user_attrs.get("values", dict(trial.params))
-    return Trial(trial.number, trial.state.name.lower(), score, dict(values))
+    scores = tuple(trial.user_attrs.get("scores", ()))
+    return Trial(trial.number, trial.state.name.lower(), score, dict(values), scores)

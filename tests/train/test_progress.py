@@ -38,7 +38,9 @@ def test_plain_lines_without_control_characters():
     assert all(c.isprintable() or c == "\n" for c in text)
     lines = text.splitlines()
     assert len(lines) == 3  # the first, the last, and what was said
-    assert lines[0].startswith("grpo iteration 1/100 · reward 0.500 · KL 0.0100 · 2,000 tokens/s ·")
+    assert lines[0].startswith(
+        "grpo iteration 1/100 · reward 0.500 · KL 0.0100 · 2,000 decisions/s ·"
+    )
     assert "75% skipped" in lines[0]
     assert lines[0].endswith("left")
     assert lines[1].startswith("grpo iteration 100/100")
@@ -115,8 +117,10 @@ def test_a_logger_that_is_not_installed_says_how_to_get_it(tmp_path, monkeypatch
         Loggers(config(wandb=True), tmp_path)
 
 
-@pytest.mark.parametrize("told", [{"episodes": 0.0}, {"return": 137.5, "episode_length": 137.5}])
-def test_a_world_of_episodes_tells_returns_and_decisions(told):
-    shown = headline({**told, "decisions": 500, "seconds": 0.5, "skipped": 0.0})
-    assert "1,000 decisions/s" in shown
-    assert ("return 137.5" in shown) == ("return" in told)
+def test_decisions_are_called_what_the_world_calls_them():
+    told = {"return": 137.5, "decisions": 500, "seconds": 0.5, "skipped": 0.0}
+    assert headline(told) == ["return 137.5", "1,000 decisions/s", "0% skipped"]
+    assert "1,000 tokens/s" in headline(told, decisions="tokens")
+    stream = io.StringIO()
+    Reporter(1, decisions="tokens", stream=stream).update(1, told)
+    assert "1,000 tokens/s" in stream.getvalue()

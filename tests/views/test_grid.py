@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from logpi.core.errors import ConfigError
-from logpi.views.grid import animate, arrows, cells, check_film, picture
+from logpi.views.frames import check_film
+from logpi.views.grid import animate, arrows, cells, picture
 from logpi.views.values import curve_of_values, grid_that_fits, table_of_values
 
 GRID = SimpleNamespace(
@@ -57,14 +59,28 @@ def test_a_picture_is_written(tmp_path, policy):
 def test_a_film_has_a_frame_for_each_iteration(tmp_path):
     frames = [(VALUE * k, POLICY) for k in range(3)]
     path = animate(frames, GRID, tmp_path / "film.gif", title="values")
-    assert path.read_bytes().startswith(b"GIF89a")
-    assert path.read_bytes().count(b"\x00\x21\xf9\x04") >= 2 or path.stat().st_size > 1000
+    with Image.open(path) as film:
+        assert film.n_frames == 3
+        assert film.info["duration"] == 500
+        first = np.asarray(film.convert("RGB"), np.int64)
+        film.seek(2)
+        last = np.asarray(film.convert("RGB"), np.int64)
+    assert len(np.unique(last.reshape(-1, 3), axis=0)) > 50  # of colours that the first one lacks
+    assert first.shape == last.shape
+    assert (first != last).any()
+
+
+def test_a_large_film_keeps_its_size(tmp_path):
+    wide = SimpleNamespace(**{**vars(GRID), "rows": 1, "columns": 10})
+    frames = [(np.arange(10.0), np.zeros(10, dtype=int))] * 2
+    with Image.open(animate(frames, wide, tmp_path / "film.gif", title="values")) as film:
+        assert film.width > 900
 
 
 @pytest.mark.parametrize(
     ("name", "frames", "message"),
     [
-        ("film.avi", [(VALUE, POLICY)], "must end in .gif or .mp4"),
+        ("film.avi", [(VALUE, POLICY)], "is no name of a film"),
         ("film.gif", [], "no iterations"),
     ],
 )

@@ -137,9 +137,17 @@ def tune(p: argparse.ArgumentParser) -> None:
     p.add_argument("--metric", metavar="NAME", help="default: evaluated reward or return")
     p.add_argument("--minimize", action="store_true", help="the least is best, not the most")
     p.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    p.add_argument(
+        "--seeds",
+        type=count,
+        default=1,
+        metavar="N",
+        help="runs of a trial, which is worth their mean (default: 1)",
+    )
     as_json(p)
     p.epilog = examples(
         "tune ppo/cartpole --trials 30 optim.lr=log:1e-5..1e-2 world.discount=0.9..0.9999",
         "tune run.yaml optim.lr=log:1e-4..1e-1 world.activation=choice:tanh,relu iterations=50",
+        "tune a2c/cartpole --seeds 3 optim.lr=log:1e-4..1e-2 iterations=2500",
         "tune --resume tune-ppo-cartpole --trials 60",
     )

@@ -12,7 +12,8 @@ from rich.text import Text
 from logpi.cli.models import model_of, options_of, picture_path
 from logpi.core.errors import ConfigError
 from logpi.mdp import FiniteMDP, Solution, action_name, backup, greedy, solve, state_name
-from logpi.views.grid import animate, check_film, picture
+from logpi.views.frames import check_film
+from logpi.views.grid import animate, picture
 from logpi.views.show import console
 from logpi.views.text import counted, number
 from logpi.views.values import curve_of_values, grid_that_fits, table_of_values

@@ -96,7 +96,7 @@ def _list() -> None:
         table.add_row(Text(name), Text(what))
     for name, recipe in RECIPES.items():
         text = recipe.data != "replay" and recipe.update == "adam" and recipe.critic != "q"
-        where = "" if text else "finite world only; "
+        where = "" if text else "not of language models; "
         table.add_row(Text(name), Text(f"{where}{recipe.data}; {recipe.paper}"))
     console().print(table)
 

@@ -71,7 +71,7 @@ def _asked(given: Namespace) -> tuple[Spec, Path]:
         )
     source, *words = given.words
     name = given.name or f"tune-{Path(source).with_suffix('').as_posix().replace('/', '-')}"
-    told = {"metric": given.metric, "minimize": given.minimize, "seed": given.seed}
+    told = {key: getattr(given, key) for key in ("metric", "minimize", "seed", "seeds")}
     return Spec(source=source, words=tuple(words), **told), run_path(name)
 
 
@@ -79,10 +79,14 @@ def _print(best: list[Trial], trials: list[Trial]) -> None:
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("trial", justify="right")
     table.add_column("score", justify="right")
+    if spread := len(best[0].scores) > 1:
+        table.add_column("of each seed", justify="right")
     for key in best[0].values:
         table.add_column(Text(key), justify="right")
     for t in best[:_SHOWN]:
-        table.add_row(str(t.number), number(t.score, 4), *(str(v) for v in t.values.values()))
+        seeds = [" ".join(number(s, 4) for s in t.scores)] if spread else []
+        row = [str(t.number), number(t.score, 4), *seeds, *(str(v) for v in t.values.values())]
+        table.add_row(*row)
     to = console()
     counts = {s: sum(t.state == s for t in trials) for s in ("complete", "pruned", "fail")}
     to.print(Text(", ".join(f"{n} {state}" for state, n in counts.items() if n), style="dim"))

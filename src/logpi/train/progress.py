@@ -10,6 +10,7 @@ from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 __all__ = ["Reporter", "clock", "headline"]
@@ -21,7 +22,8 @@ class Reporter:
     """The progress of a run on `stream`: iteration, reward or return, KL, speed, time left.
 
     In a terminal one live line; elsewhere a plain line about every five seconds, the first and the
-    last iteration always, without control characters. `quiet` shows nothing at all.
+    last iteration always, without control characters. `decisions` is what the world calls them;
+    `quiet` shows nothing at all.
 
     >>> import io
     >>> with Reporter(2, stream=io.StringIO()) as reporter:
@@ -36,11 +38,13 @@ class Reporter:
         *,
         done: int = 0,
         title: str = "",
+        decisions: str = "decisions",
         quiet: bool = False,
         stream: TextIO | None = None,
     ) -> None:
         self.stream = sys.stdout if stream is None else stream
         self._iterations, self._first, self._title, self._quiet = iterations, done, title, quiet
+        self._decisions = decisions
         self._begin = time.monotonic()
         self._last = -_EVERY
         self._live: Progress | None = None
@@ -49,7 +53,7 @@ class Reporter:
             live = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=20),
-                MofNCompleteColumn(),
+                MofNCompleteColumn(table_column=Column(min_width=2 * len(str(iterations)) + 1)),
                 TextColumn("{task.fields[figures]}", markup=False),
                 console=Console(file=self.stream),
                 refresh_per_second=4,
@@ -64,7 +68,7 @@ class Reporter:
         spent = time.monotonic() - self._begin
         finished = max(1, iteration - self._first)
         left = spent / finished * (self._iterations - iteration)
-        figures = headline(metrics)
+        figures = headline(metrics, decisions=self._decisions)
         if iteration < self._iterations:
             figures = [*figures, f"{clock(left)} left"]
         if self._live is not None:
@@ -104,8 +108,10 @@ class Reporter:
         self.stream.flush()
 
 
-def headline(metrics: Mapping[str, Any]) -> list[str]:
+def headline(metrics: Mapping[str, Any], *, decisions: str = "decisions") -> list[str]:
     """The figures worth a look, as text: those of them that the metrics have.
+
+    `decisions` is what they are called: tokens, of a language model.
 
     >>> headline(
     ...     {
@@ -116,7 +122,7 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     ...         "skipped": 0.4,
     ...     }
     ... )
-    ['reward 0.250', 'KL 0.0010', '1,000 tokens/s', '40% skipped']
+    ['reward 0.250', 'KL 0.0010', '1,000 decisions/s', '40% skipped']
     """
     shown: list[str] = []
     for key, label, form in _FIGURES:
@@ -125,16 +131,13 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     kl = metrics.get("kl_reference", metrics.get("kl_old"))
     if isinstance(kl, int | float):
         shown.append(f"KL {kl:.4f}")
-    decisions, seconds = metrics.get("decisions"), metrics.get("seconds")
-    if decisions and seconds:
-        what = "decisions" if _EPISODES & metrics.keys() else "tokens"
-        shown.append(f"{decisions / seconds:,.0f} {what}/s")
+    count, seconds = metrics.get("decisions"), metrics.get("seconds")
+    if count and seconds:
+        shown.append(f"{count / seconds:,.0f} {decisions}/s")
     if isinstance(skipped := metrics.get("skipped"), int | float):
         shown.append(f"{skipped:.0%} skipped")
     return shown
 
-
-_EPISODES = {"episodes", "episode_length"}  # what only worlds of episodes tell
 
 _FIGURES = (
     ("reward", "reward", ".3f"),

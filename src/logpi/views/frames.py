@@ -17,7 +17,7 @@ from PIL import Image
 
 from logpi.core.errors import ConfigError, RunError
 
-__all__ = ["Few", "Film", "best_suffix", "write_strip"]
+__all__ = ["Few", "Film", "best_suffix", "check_film", "write_strip"]
 
 _SUFFIXES = (".mp4", ".gif")
 _GIF_WIDTH, _GIF_FPS = 360, 25  # a GIF holds every pixel: smaller and slower than a film
@@ -33,8 +33,8 @@ class _Encoder(Protocol):
 class Film:
     """A film that is written frame by frame; it appears under its name when it is whole.
 
-    Raises `ConfigError` for another suffix than .mp4 or .gif, and for .mp4 where its encoder, the
-    package imageio-ffmpeg, is missing; `RunError` where the file cannot be written.
+    A .gif is made smaller where it is wider than `width`. Raises `ConfigError` where `check_film`
+    does, and `RunError` where the file cannot be written.
 
     >>> folder = Path(tempfile.mkdtemp())
     >>> with Film(folder / "two.gif", fps=10) as film:
@@ -44,16 +44,9 @@ class Film:
     (2, True)
     """
 
-    def __init__(self, path: str | Path, *, fps: float) -> None:
+    def __init__(self, path: str | Path, *, fps: float, width: int = _GIF_WIDTH) -> None:
         self.path, self.frames = Path(path), 0
-        suffix = self.path.suffix.lower()
-        if suffix not in _SUFFIXES:
-            raise ConfigError(
-                f"`{path}` is no name of a film. Let it end in .mp4, or in .gif, which needs no "
-                "encoder."
-            )
-        if suffix == ".mp4":
-            needed_encoder(self.path)
+        suffix = check_film(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=suffix, prefix=".tmp-")
@@ -63,8 +56,11 @@ class Film:
             ) from error
         os.close(handle)
         self._temporary = Path(name)
-        kind = _Mp4 if suffix == ".mp4" else _Gif
-        self._encoder: _Encoder = kind(self._temporary, fps)
+        self._encoder: _Encoder = (
+            _Mp4(self._temporary, fps)
+            if suffix == ".mp4"
+            else _Gif(self._temporary, fps, width=width)
+        )
 
     def write(self, frame: ndarray) -> None:
         """Nothing; the frame [height, width, 3] is part of the film."""
@@ -126,10 +122,10 @@ class _Mp4:
 
 
 class _Gif:
-    """A palette of 255 colours that is the first frame's; frames left out where it is too fast."""
+    """A palette of 255 colours for each frame; frames left out where it is too fast."""
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self._path = path
+    def __init__(self, path: Path, fps: float, *, width: int) -> None:
+        self._path, self._width = path, width
         self._every = max(1, round(fps / _GIF_FPS))
         self._milliseconds = 10 * max(2, round(100 * self._every / fps))  # browsers slow down below
         self._frames: list[Image.Image] = []
@@ -138,9 +134,9 @@ class _Gif:
     def write(self, frame: ndarray) -> None:
         if self._seen % self._every == 0:
             picture = Image.fromarray(frame)
-            if picture.width > _GIF_WIDTH:
-                height = round(picture.height * _GIF_WIDTH / picture.width)
-                picture = picture.resize((_GIF_WIDTH, height), Image.Resampling.BILINEAR)
+            if picture.width > self._width:
+                height = round(picture.height * self._width / picture.width)
+                picture = picture.resize((self._width, height), Image.Resampling.BILINEAR)
             self._frames.append(picture.quantize(255, dither=Image.Dither.NONE))
         self._seen += 1
 
@@ -230,13 +226,28 @@ def best_suffix() -> str:
     return ".mp4" if importlib.util.find_spec("imageio_ffmpeg") else ".gif"
 
 
-def needed_encoder(path: Path) -> None:
-    """Nothing; raises `ConfigError` where no .mp4 can be written."""
-    if best_suffix() != ".mp4":
+def check_film(path: str | Path) -> str:
+    """The suffix of a film that can be written there: .gif, or .mp4.
+
+    Raises `ConfigError` for any other, and for .mp4 where its encoder, the package imageio-ffmpeg,
+    is missing.
+
+    >>> check_film("values.gif")
+    '.gif'
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise ConfigError(
+            f"`{path}` is no name of a film. Let it end in .mp4, or in .gif, which needs no "
+            "encoder."
+        )
+    if suffix == ".mp4" and best_suffix() != ".mp4":
         raise ConfigError(
             f"`{path}` needs the package imageio-ffmpeg, which is not installed. `pip install "
             f"imageio-ffmpeg`, or name a .gif: {path.with_suffix('.gif').name}."
         )
+    return suffix
 
 
 def _shrunk(frames: Iterable[ndarray]) -> Iterable[Image.Image]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -13,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from logpi.core.errors import ConfigError
-from logpi.views.frames import needed_encoder
+from logpi.views.frames import Film
 from logpi.views.text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Grid", "animate", "arrows", "cells", "check_film", "draw", "picture", "save_picture"]
+__all__ = ["Grid", "animate", "arrows", "cells", "draw", "picture", "save_picture"]
 
 _ARROWS = {
     (-1, 0): "↑",
@@ -45,6 +44,7 @@ _MARKS = {
 _FILLED = {"cliff", "hole", "wall"}  # no state that one stands in: the whole cell, not its edge
 _WORDS = 3  # letters that an action's name may have to stand in a cell
 _LARGEST = 60  # rows or columns that a terminal, and a number in a cell, still have room for
+_FILM_FPS, _FILM_DPI, _FILM_WIDTH = 2, 110, 1200  # slow enough, and large enough, to read numbers
 
 
 class Grid(Protocol):
@@ -177,47 +177,24 @@ def animate(
 ) -> Path:
     """The path of a film, .gif or .mp4, of (value, policy) after each iteration.
 
-    Raises `ConfigError` for another suffix, where there is nothing to show, and for .mp4 where
-    imageio-ffmpeg is not installed.
+    Raises `ConfigError` where there is nothing to show, or no such film can be written.
     """
-    from matplotlib import animation, rc_context  # noqa: PLC0415 - only what draws pays for it
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - only what draws
+    from matplotlib.figure import Figure  # noqa: PLC0415 - pays for it
 
-    check_film(path)
-    encoder: dict[Any, Any] = {}
-    writer = animation.PillowWriter(fps=2)
-    if Path(path).suffix == ".mp4":
-        ffmpeg = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
-        encoder, writer = {"animation.ffmpeg_path": ffmpeg}, animation.FFMpegWriter(fps=2)
     if not frames:
         raise ConfigError("there are no iterations to animate: the method kept no history.")
-    figure = Figure(figsize=_size(grid), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=_size(grid), dpi=_FILM_DPI, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
     every = np.concatenate([value for value, _ in frames])
     limits = (float(every.min()), float(every.max()))
-
-    def show(k: int) -> list[Any]:
-        axes.clear()
-        value, policy = frames[k]
-        draw(axes, value, policy, grid, title=f"{title}, iteration {k}", limits=limits)
-        return []
-
-    film = animation.FuncAnimation(figure, show, frames=len(frames), interval=400)
-    with rc_context(encoder):
-        film.save(str(path), writer=writer, dpi=110)
+    with Film(path, fps=_FILM_FPS, width=_FILM_WIDTH) as film:
+        for k, (value, policy) in enumerate(frames):
+            axes.clear()
+            draw(axes, value, policy, grid, title=f"{title}, iteration {k}", limits=limits)
+            canvas.draw()
+            film.write(np.asarray(canvas.buffer_rgba())[:, :, :3])
     return Path(path)
-
-
-def check_film(path: str | Path) -> None:
-    """Nothing; raises `ConfigError` unless a film can be written there: .gif, or .mp4.
-
-    >>> check_film("values.gif")
-    """
-    path = Path(path)
-    if path.suffix not in (".gif", ".mp4"):
-        raise ConfigError(f"`{path}` must end in .gif or .mp4: these are the films we can write.")
-    if path.suffix == ".mp4":
-        needed_encoder(path)
 
 
 def _size(grid: Grid) -> tuple[float, float]:

@@ -167,5 +167,6 @@ def test_onnx_says_what_it_needs(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_ONNX, reason="needs onnx, onnxscript and onnxruntime")
 @pytest.mark.parametrize("name", VARIANTS)
-def test_onnx_acts_as_the_policy(name, tmp_path):
+def test_onnx_acts_as_the_policy(name, tmp_path, capfd):
     assert save_onnx(trained(name), tmp_path / "policy.onnx").exists()
+    assert not capfd.readouterr().err  # of what the exporter could not find

@@ -35,6 +35,8 @@ HOW = {
     "raises": lambda found: 1 / 0,
     "reward": lambda found: (found[0], np.nan, *found[2:]),
     "observation": lambda found: (found[0] * np.nan, *found[1:]),
+    "nothing": lambda found: None,
+    "two rewards": lambda found: (found[0], np.ones(2), *found[2:]),
     "hangs": lambda found: time.sleep(60),
     "leaves": lambda found: os._exit(7),
 }
@@ -42,7 +44,9 @@ SAYS = {
     "raises": "raised ZeroDivisionError",
     "reward": "gave the reward nan",
     "observation": "gave an observation that is NaN",
-    "hangs": r"took longer than 1 s \(world.step_timeout\)",
+    "nothing": "raised TypeError: cannot unpack",
+    "two rewards": "raised TypeError: only",
+    "hangs": r".*took longer than 1 s \(world.step_timeout\)",
     "leaves": r"ended its process \(exit code 7\)",
 }
 
@@ -71,6 +75,9 @@ def same(a, b):
         ("sync", "raises", True),
         ("sync", "reward", False),
         ("sync", "observation", False),
+        ("sync", "nothing", False),
+        ("sync", "two rewards", False),
+        ("watched", "hangs", False),
         ("async", "raises", True),
         ("async", "hangs", False),
         ("async", "leaves", False),
@@ -80,6 +87,8 @@ def test_a_failure_keeps_what_was_learned_and_a_mended_run_goes_on(mode, how, no
     mended = tmp_path / "mended"
     env = partial(Brittle, str(mended), how)
     told = {"normalise_observations": normalised, "normalise_rewards": normalised}
+    if mode == "watched":
+        mode, told["watch"] = "sync", True
     part = partial(trained, tmp_path / "part", env, mode=mode, **told)
     with pytest.raises(EnvironmentFailure, match=rf"environment \d {SAYS[how]}") as found:
         part()

@@ -72,6 +72,62 @@ def test_names_that_are_not_known(name, says, mode):
         make_vector(name, 2, mode, seed=0)
 
 
+class Worn(Scripted):
+    """Remembers its episodes, and pays by them."""
+
+    episodes = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.episodes += 1
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        seen, reward, *rest = super().step(action)
+        return seen, reward * self.episodes, *rest
+
+
+def last_episode(vector, seeds, action):
+    """What the last of these episodes paid and showed, the same action taken throughout."""
+    vector.reset([seeds])
+    episodes = [[]]
+    while len(episodes) <= len(seeds):
+        moved = vector.step([action])
+        episodes[-1].append((float(moved.reward[0]), moved.final[0].tolist()))
+        if moved.terminated.any() or moved.truncated.any():
+            episodes.append([])
+    vector.close()
+    return episodes[-2]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_an_environment_made_anew_remembers_no_episode(mode):
+    worn = partial(make_vector, Worn, 1, mode, seed=0)
+    alone = last_episode(worn(), [3], 1)
+    assert last_episode(worn(), [1, 2, 3], 1) != alone
+    assert last_episode(worn(renew=True), [1, 2, 3], 1) == alone
+
+
+@pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")
+def test_walkers_of_box2d_are_made_anew():
+    if importlib.util.find_spec("Box2D") is None:
+        pytest.skip("Box2D is not installed")
+    walker = partial(make_vector, "BipedalWalker-v3", 1, seed=0)
+    action = np.array([0.9, -0.7, -0.8, 0.6], np.float32)
+    alone = last_episode(walker(), [3], action)
+    assert last_episode(walker(renew=False), [1, 2, 3], action) != alone, "nothing to renew for"
+    assert last_episode(walker(), [1, 2, 3], action) == alone
+
+
+def test_modes_that_make_all_at_once_make_none_anew():
+    for mode in ("vector_entry_point", "envpool"):
+        with pytest.raises(ConfigError, match="no environment is made anew"):
+            make_vector("CartPole-v1", 2, mode, seed=0, renew=True)
+        with pytest.raises(ConfigError, match="no environment is watched"):
+            make_vector("CartPole-v1", 2, mode, seed=0, watch=True)
+    assert isinstance(make_vector("CartPole-v1", 2, seed=0, renew=True), Sync)
+    assert isinstance(make_vector("CartPole-v1", 2, seed=0, watch=True), Sync)
+
+
 def test_what_is_not_installed_is_said_with_what_to_install():
     def make():
         raise gymnasium.error.DependencyNotInstalled('run `pip install "gymnasium[box2d]"`')

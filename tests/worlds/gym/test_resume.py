@@ -61,10 +61,11 @@ RUNS = [
     ("CartPole-v1", "trpo", "async", {}),
     ("Pendulum-v1", "reinforce", "sync", {"squash": True, "options": {"max_episode_steps": 30}}),
     ("LunarLander-v3", "ppo", "sync", {}),
+    ("BipedalWalker-v3", "ppo", "sync", {}),
     ("Hopper-v5", "trpo", "sync", {"std": "state"}),
     ("Hopper-v5", "ppo", "async", {"squash": True}),
 ]
-NEEDS = {"LunarLander-v3": "Box2D", "Hopper-v5": "mujoco"}
+NEEDS = {"LunarLander-v3": "Box2D", "BipedalWalker-v3": "Box2D", "Hopper-v5": "mujoco"}
 
 
 # SWIG's modules warn when they are imported, and die of it where warnings are errors.

@@ -173,6 +173,8 @@ def test_what_was_trained_acts_and_is_measured(tmp_path):
     assert run.policy.act(np.zeros(4, dtype=np.float32)) in (0, 1)
     with pytest.raises(ConfigError, match="how long shall it train"):
         logpi.train(recipe="ppo", world=logpi.Gym("CartPole-v1"))
+    with pytest.raises(ConfigError, match="whose decisions nobody can count"):
+        logpi.train(recipe="reinforce", world=logpi.Gym("CartPole-v1"), total_steps=50)
 
 
 def test_the_documentation_lists_every_recipe_as_it_is():

@@ -7,11 +7,13 @@ the environment gives them but flat, to the likeliest actions as the environment
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,7 @@ def save_onnx(policy: GymPolicy, path: str | Path) -> Path:
     import onnxruntime  # noqa: PLC0415  # pyright: ignore[reportMissingImports]  # optional
 
     path, acting, shown = _prepared(policy, path)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _hushed("torch.onnx"):
         warnings.simplefilter("ignore")  # the exporter warns of its own parts
         torch.onnx.export(
             acting,
@@ -140,6 +142,18 @@ def save_onnx(policy: GymPolicy, path: str | Path) -> Path:
 
     _check_equal(policy, run, shown, str(path))
     return path
+
+
+@contextlib.contextmanager
+def _hushed(name: str) -> Iterator[None]:
+    """Let this logger and those below it say nothing but errors."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _prepared(policy: GymPolicy, path: str | Path) -> tuple[Path, Acting, ndarray]:

@@ -212,7 +212,8 @@ class Gaussian(Head):
         if squash and not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ConfigError(
                 f"squash=True needs a bounded Box, but this one goes from {low.tolist()} to "
-                f"{high.tolist()}. Take squash=False, or gymnasium.wrappers.RescaleAction."
+                f"{high.tolist()}. Take squash=False, or bound the space with "
+                "gymnasium.wrappers.TransformAction."
             )
         self.register_buffer("low", torch.tensor(low), persistent=False)
         self.register_buffer("high", torch.tensor(high), persistent=False)

@@ -8,10 +8,10 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
@@ -29,7 +29,9 @@ from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
 from logpi.worlds.gym.entry import Entry
 from logpi.worlds.gym.envpool import make_envpool
+from logpi.worlds.gym.renewed import KEEPS, Renewed
 from logpi.worlds.gym.vector import Sync, Vector
+from logpi.worlds.gym.watched import Watched
 from logpi.worlds.gym.workers import Async
 
 __all__ = ["Mode", "findings", "make_one", "make_vector"]
@@ -45,6 +47,7 @@ async                in processes of their own
 envpool              by the envpool package
 """
 
+_MODES = get_args(Mode)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -72,12 +75,16 @@ def make_vector(
     seed: int,
     options: Mapping[str, Any] | None = None,
     timeout: float = 60.0,
+    renew: bool | None = None,
+    watch: bool = False,
 ) -> Vector:
     """`num_envs` environments of that id, or made by that function, with these options.
 
     In mode `vector_entry_point` a function makes all of them: it is called with `num_envs` too.
-    `timeout` is the most seconds that a step may take in mode `async`; the others cannot see a
-    step that hangs. Raises `ConfigError` where the environment or its spaces cannot be had.
+    `timeout` is the most seconds that a step may take in mode `async`, and with `watch` in `sync`;
+    the others cannot see a step that hangs. With `renew` each is made anew for every episode, in
+    `sync` and `async`; unset, those are that need it (`renewed.KEEPS`). Raises `ConfigError` where
+    the environment or its spaces cannot be had.
 
     >>> make_vector("CartPole-v1", 2, "sync", seed=0).reset()[0].shape
     (2, 4)
@@ -85,22 +92,41 @@ def make_vector(
     if num_envs < 1:
         raise ConfigError(f"num_envs is {num_envs}, but at least one environment is needed.")
     known = dict(options or {})
+    _check_each(mode, renew=renew, watch=watch)
+    one = _one_of(env, known, renew=renew)
     if mode == "envpool":
         return Entry(make_envpool(env, num_envs, seed=seed, options=known), seed, stored=False)
     if mode == "vector_entry_point":
         return _entry(env, num_envs, seed=seed, options=known)
-    if mode == "auto" and isinstance(env, str):
-        try:
+    if mode == "auto" and isinstance(env, str) and not (renew or watch):
+        with suppress(ConfigError):  # whatever is wrong with name or options, sync says too
             return _entry(env, num_envs, seed=seed, options=known)
-        except ConfigError:  # whatever is wrong with the name or the options, sync says too
-            pass
-    make = [lambda: make_one(env, known)] * num_envs
     if mode == "async":
-        return Async(make, seed, timeout=timeout)
+        return Async([one] * num_envs, seed, timeout=timeout)
     if mode in ("auto", "sync"):
-        return Sync(make, seed)
-    modes = ("auto", "vector_entry_point", "sync", "async", "envpool")
-    raise ConfigError(f"unknown mode `{mode}`.{did_you_mean(mode, modes)} There are {modes}.")
+        return Sync([partial(_watched, one, timeout) if watch else one] * num_envs, seed)
+    raise ConfigError(f"unknown mode `{mode}`.{did_you_mean(mode, _MODES)} There are {_MODES}.")
+
+
+def _check_each(mode: Mode, *, renew: bool | None, watch: bool) -> None:
+    """Raise `ConfigError` where what is asked of each environment cannot be."""
+    if (renew or watch) and mode in ("vector_entry_point", "envpool"):
+        what = "made anew" if renew else "watched"
+        raise ConfigError(f"in mode={mode} no environment is {what}. Take mode=sync or async.")
+
+
+def _one_of(
+    env: str | Callable[..., Any], options: Mapping[str, Any], *, renew: bool | None
+) -> Callable[[], Any]:
+    """What makes one of several environments, which may renew itself."""
+    one = partial(make_one, env, options)
+    if renew is None:
+        renew = isinstance(env, str) and env in KEEPS
+    return partial(Renewed, one) if renew else one
+
+
+def _watched(one: Callable[[], Any], timeout: float) -> Watched:
+    return Watched(one(), timeout=timeout)
 
 
 def findings(

@@ -130,7 +130,7 @@ class Reading(nn.Module):
         if normaliser is not None and image:
             raise ConfigError(
                 "images are divided by 255, and a normaliser of every pixel would hide what "
-                "moves. Take normaliser=None."
+                "moves. Leave out normalise_observations (of a policy: normaliser)."
             )
         if normaliser is not None and normaliser.shape != shape:
             raise ShapeError(

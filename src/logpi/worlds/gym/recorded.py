@@ -18,7 +18,7 @@ __all__ = ["Recorded", "digest", "failure", "packed", "unpacked"]
 class Recorded:
     """One environment that knows its number, the seed of its reset, and the steps since.
 
-    Raises `EnvironmentFailure`, naming them, where the environment raises.
+    Raises `EnvironmentFailure`, naming them, where it raises, or gives what is no step.
     """
 
     def __init__(self, env: Any, number: int, board: MutableSequence[int] | None = None) -> None:
@@ -36,13 +36,14 @@ class Recorded:
         except Exception as error:
             raise self.failed(f"raised {type(error).__name__}: {error}") from error
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """What follows the action."""
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """What follows the action; the reward is a float."""
         self.steps += 1
         if self._board is not None:
             self._board[:] = (self.number, self.seed, self.steps)
         try:
-            return self.env.step(action)
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            return observation, float(reward), terminated, truncated, info
         except Exception as error:
             raise self.failed(f"raised {type(error).__name__}: {error}") from error
 

@@ -65,7 +65,17 @@ class Gym(BaseModel):
     mode: Mode = Field(
         default="auto", description="auto, vector_entry_point, sync, async or envpool"
     )
-    step_timeout: float = Field(default=60.0, gt=0, description="seconds of a step, in mode async")
+    step_timeout: float = Field(
+        default=60.0, gt=0, description="seconds of a step, in mode async or where it is watched"
+    )
+    watch: bool = Field(
+        default=False, description="see steps that hang in mode sync too, by an alarm around each"
+    )
+    renew: bool | None = Field(
+        default=None,
+        description="make each environment anew for every episode; unset: where its reset is known "
+        "to leave something of the last one",
+    )
     steps: int = Field(default=128, ge=1, description="decisions of each environment an iteration")
     episodes: int = Field(default=8, ge=1, description="reset seeds an iteration, without a critic")
     group_size: int = Field(default=1, ge=1, description="episodes from each reset seed")
@@ -126,6 +136,8 @@ class Gym(BaseModel):
             seed=seed,
             options=self.options,
             timeout=self.step_timeout,
+            renew=self.renew,
+            watch=self.watch,
         )
 
     def policy_of(self, observations: Observations, actions: Actions, *, seed: int) -> GymPolicy:
@@ -168,7 +180,7 @@ class Gym(BaseModel):
         self.check(name, recipe)
         if isinstance(self.env, str) or self.mode != "vector_entry_point":
             # Where environments may hang, the checker must not.
-            limit = self.step_timeout if self.mode == "async" else None
+            limit = self.step_timeout if self.mode == "async" or self.watch else None
             name = self.env if isinstance(self.env, str) else _name_of(self.env)
             for found in findings(self.env, self.options, timeout=limit):
                 print(f"logpi: Gymnasium finds of {name}: {found}", file=sys.stderr)
