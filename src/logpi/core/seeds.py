@@ -37,6 +37,6 @@ def seed_torch(seed: int) -> None:
     True
     """
     if torch.accelerator.is_available():
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] # its seed is untyped
     else:
-        torch.default_generator.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] # untyped
+        torch.default_generator.manual_seed(seed)

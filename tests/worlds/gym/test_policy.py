@@ -361,3 +361,13 @@ def test_a_space_that_is_not_supported_is_refused_by_name():
         GymPolicy(spaces.Text(3), SPACES["discrete"])
     with pytest.raises(ConfigError, match="Tuple"):
         GymPolicy(SEEN, spaces.Tuple([SPACES["discrete"]]))
+
+
+def test_act_reads_the_mask_that_the_environment_gives():
+    policy = GymPolicy(spaces.Box(-1, 1, (4,)), spaces.MultiDiscrete([3, 2]))
+    told = (np.array([0, 0, 1]), np.array([0, 1]))  # choices of unequal sizes: a tuple
+    assert policy.act(np.zeros(4), action_mask=told).tolist() == [2, 1]
+    one = GymPolicy(spaces.Box(-1, 1, (4,)), spaces.Discrete(3))
+    assert one.act(np.zeros(4), action_mask=np.array([0, 1, 0])) == 1
+    with pytest.raises(ConfigError, match="mask of 2 entries instead of 3"):
+        one.act(np.zeros(4), action_mask=np.array([0, 1]))

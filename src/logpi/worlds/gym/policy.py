@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor, nn
 
-from logpi.core.errors import ShapeError
+from logpi.core.errors import ConfigError, ShapeError
 from logpi.core.types import Part
 from logpi.worlds.gym.columns import Columns, columns_of
 from logpi.worlds.gym.heads import head_of
@@ -21,7 +21,14 @@ from logpi.worlds.gym.nets import CNN, MLP, net_of
 from logpi.worlds.gym.normalise import Normaliser, Reading
 from logpi.worlds.gym.perceptron import Perceptron, perceptron_of
 from logpi.worlds.gym.sampler import Sampler
-from logpi.worlds.gym.spaces import Actions, Observations, Reader, actions_of, observations_of
+from logpi.worlds.gym.spaces import (
+    Actions,
+    Observations,
+    Reader,
+    actions_of,
+    mask_row,
+    observations_of,
+)
 from logpi.worlds.gym.steps import Steps
 
 __all__ = ["GymPolicy"]
@@ -162,16 +169,20 @@ class GymPolicy(nn.Module):
         self,
         observation: Any,
         *,
-        action_mask: ndarray | None = None,
+        action_mask: Any = None,
         greedy: bool = True,
         generator: np.random.Generator | None = None,
     ) -> Any:
-        """The environment's action for one of its observations: the likeliest, or a drawn one."""
+        """The environment's action for one of its observations: the likeliest, or a drawn one.
+
+        `action_mask` is what the environment's info["action_mask"] says. Raises `ConfigError` where
+        it does not fit the actions.
+        """
         if self._reader is not None:
             x = self._reader.one(observation)[None]
         else:
             x = np.asarray(observation).reshape(1, *self.shape)
-        mask = None if action_mask is None else np.asarray(action_mask, np.bool_).reshape(1, -1)
+        mask = None if action_mask is None else self._mask_of(action_mask)
         choose = self.sampler()
         if greedy:
             action = choose.mode(x, mask)
@@ -180,6 +191,12 @@ class GymPolicy(nn.Module):
             action, _ = choose(x, mask, rng.random((1, self.actions.draws)))
         ready = self.to_env(action)[0]
         return int(ready) if self.actions.kind == "discrete" else ready
+
+    def _mask_of(self, given: Any) -> Bool[ndarray, "1 A"]:
+        row = mask_row(given, self.actions)
+        if isinstance(row, str):
+            raise ConfigError(f"the environment {row}.")
+        return row[None]
 
     def closed(self) -> Perceptron | None:
         """The net in closed form, where it qualifies; found once and kept."""
