@@ -23,6 +23,7 @@ from logpi.worlds.mdp.exact.trajectories import longest
 __all__ = ["intervals_of", "sample"]
 
 _REPEATS = 400  # of the multiplier bootstrap
+_ROUNDING = 1e-12  # of a sum, relative: no interval is shorter
 
 
 def sample(setup: Setup, *, batches: int, confidence: float, seed: int) -> AuditReport:
@@ -90,9 +91,11 @@ def intervals_of(
     """
     x = each.numpy()
     mean, scatter = x.mean(0), ((x - x.mean(0)) ** 2).sum(1)
+    noise = _ROUNDING * float(np.abs(x).max(initial=0.0))
+    scatter = np.where(scatter > noise**2, scatter, 0.0)
     draw = np.random.Generator(np.random.Philox(mix(seed, 0xB007)))
     moved_by = draw.standard_normal((_REPEATS, len(x))) @ (x - mean) / len(x)
-    radius = float(np.quantile(np.sqrt((moved_by**2).sum(1)), confidence))
+    radius = noise + float(np.quantile(np.sqrt((moved_by**2).sum(1)), confidence))
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     wide = NormalDist().inv_cdf((3 + confidence) / 4)  # two at once, each with half the error
     out: dict[str, dict[str, Interval]] = {}
@@ -118,7 +121,7 @@ def _of_ratio(variance: Interval, along: Interval) -> Interval:
 
 
 def _around(x: Float[ndarray, " b"], z: float) -> Interval:
-    half = z * float(x.std(ddof=1)) / len(x) ** 0.5
+    half = z * float(x.std(ddof=1)) / len(x) ** 0.5 + _ROUNDING * float(np.abs(x).max())
     return float(x.mean()) - half, float(x.mean()) + half
 
 
