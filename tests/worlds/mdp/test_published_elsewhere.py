@@ -301,3 +301,46 @@ def test_taxi_and_cliff_walking_from_gymnasium():
     assert np.isclose(taxi.start @ solved(taxi), 7.93)
     cliff = mdp.from_gymnasium("CliffWalking-v1", discount=1.0)
     assert np.isclose(cliff.start @ solved(cliff), -13)
+
+
+# -- policy gradients ------------------------------------------------------------------------------
+
+
+def test_sutton_ex_13_1_the_gradient_vanishes_at_the_best_policy():
+    m = make("short_corridor")
+    policy = mdp.LinearSoftmax(m, features=np.tile(np.eye(2), (4, 1, 1)))
+    (weights,) = policy.parameters()
+    best = 2 - np.sqrt(2)
+    for p, sign in ((0.5, 1), (best, 0), (0.7, -1)):
+        weights.data[:] = weights.new_tensor([0.0, np.log(p / (1 - p))])
+        slope = mdp.exact.gradient(m, policy)[1].item()
+        assert np.isclose(float(mdp.exact.objective(m, policy)), (2 * p - 4) / (p * (1 - p)))
+        assert np.sign(np.round(slope, 9)) == sign
+
+
+def test_kakade_the_natural_gradient_of_a_table_is_the_advantage():
+    m = make("puterman_two_state", discount=0.9)
+    policy = mdp.TabularSoftmax(m)
+    natural = mdp.exact.natural_gradient(m, policy).reshape(2, 2)[0].detach().numpy()
+    assert np.allclose(natural, mdp.advantages(m, "uniform")[0])
+
+
+@pytest.mark.parametrize(("start_discounted", "is_gradient"), [(True, True), (False, False)])
+def test_nota_and_thomas_without_the_discount_it_is_no_gradient(start_discounted, is_gradient):
+    """A gradient's derivative is symmetric (arXiv 1906.07073, Theorem 4.1)."""
+    moves = [[[0.5, 0.5], [0, 1]], [[1, 0], [0.2, 0.8]]]
+    m = mdp.from_dense(moves, [[0, 1], [2, -1]], 0.5, order="sas", start=0)
+    policy = mdp.TabularSoftmax(m)
+    (logits,) = policy.parameters()
+    rows = []
+    for at in np.ndindex(2, 2):
+        sides = []
+        for step in (1e-4, -1e-4):
+            logits.data[at] += step
+            told = {"start_discounted": start_discounted, "horizon": 5}
+            found = mdp.exact.gradient(m, policy, **told)
+            sides.append(found.detach().numpy().copy())
+            logits.data[at] -= step
+        rows.append((sides[0] - sides[1]) / 2e-4)
+    asymmetry = np.abs(np.array(rows) - np.array(rows).T).max()
+    assert (asymmetry < 1e-6) == is_gradient
