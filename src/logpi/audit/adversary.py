@@ -82,10 +82,7 @@ def worst_case(
     >>> round(worst_case("rloo", actions=2, horizon=2, restarts=1, iterations=3).cosine, 12)
     1.0
     """
-    if restarts < 1 or iterations < 0:
-        raise ConfigError(f"{restarts} restarts of {iterations} iterations: nothing is searched.")
-    if rewards not in _REWARDS:
-        raise ConfigError(f"rewards is {rewards!r} but must be one of {', '.join(_REWARDS)}.")
+    _check(restarts, iterations, rewards)
     told: Options = {"group_size": group_size}
     if world is None:
         world, horizon = texts(actions - 1, horizon or 3), None
@@ -93,14 +90,26 @@ def worst_case(
     if problem.horizon is not None:
         told["horizon"] = problem.horizon
     m = problem.m
-    setup = setup_of(recipe, m, **told)
-    live = setup.plan.compare in ("none", "groups") and setup.law.own
-    search = _Search(setup, resolved(recipe)[1]) if live else _Climb(recipe, m, told)
+    search = _search(recipe, m, told)
     found = [
         search.descend(mix(seed, restart), iterations=iterations, reward=_REWARDS[rewards])
         for restart in range(restarts)
     ]
     return _witness(recipe, m, found, told)
+
+
+def _search(recipe: AnyRecipe, m: FiniteMDP, told: Options) -> _Search | _Climb:
+    """What descends: by slopes, where the batches are rows or groups of the policy's own."""
+    setup = setup_of(recipe, m, **told)
+    live = setup.plan.compare in ("none", "groups") and setup.law.own
+    return _Search(setup, resolved(recipe)[1]) if live else _Climb(recipe, m, told)
+
+
+def _check(restarts: int, iterations: int, rewards: str) -> None:
+    if restarts < 1 or iterations < 0:
+        raise ConfigError(f"{restarts} restarts of {iterations} iterations: nothing is searched.")
+    if rewards not in _REWARDS:
+        raise ConfigError(f"rewards is {rewards!r} but must be one of {', '.join(_REWARDS)}.")
 
 
 def _witness(recipe: AnyRecipe, m: FiniteMDP, found: list[Found], told: Options) -> Witness:

@@ -90,12 +90,7 @@ def intervals_of(
     True
     """
     x = each.numpy()
-    mean, scatter = x.mean(0), ((x - x.mean(0)) ** 2).sum(1)
-    noise = _ROUNDING * float(np.abs(x).max(initial=0.0))
-    scatter = np.where(scatter > noise**2, scatter, 0.0)
-    draw = np.random.Generator(np.random.Philox(mix(seed, 0xB007)))
-    moved_by = draw.standard_normal((_REPEATS, len(x))) @ (x - mean) / len(x)
-    radius = noise + float(np.quantile(np.sqrt((moved_by**2).sum(1)), confidence))
+    mean, scatter, radius = _spread(x, confidence, seed)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     wide = NormalDist().inv_cdf((3 + confidence) / 4)  # two at once, each with half the error
     out: dict[str, dict[str, Interval]] = {}
@@ -111,6 +106,18 @@ def intervals_of(
             "noise_to_signal": _of_ratio(_around(scatter, wide), _around(along, wide)),
         }
     return out
+
+
+def _spread(
+    x: Float[ndarray, "b p"], confidence: float, seed: int
+) -> tuple[ndarray, ndarray, float]:
+    """The mean, each batch's squared distance from it, and the radius of the ball around it."""
+    mean, noise = x.mean(0), _ROUNDING * float(np.abs(x).max(initial=0.0))
+    scatter = ((x - mean) ** 2).sum(1)
+    draw = np.random.Generator(np.random.Philox(mix(seed, 0xB007)))
+    moved_by = draw.standard_normal((_REPEATS, len(x))) @ (x - mean) / len(x)
+    radius = float(np.quantile(np.sqrt((moved_by**2).sum(1)), confidence))
+    return mean, np.where(scatter > noise**2, scatter, 0.0), radius + noise
 
 
 def _of_ratio(variance: Interval, along: Interval) -> Interval:
