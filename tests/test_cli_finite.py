@@ -180,6 +180,14 @@ def test_learn_prints_a_policy_and_draws_its_curve(capsys, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_settings_of_what_was_learned_are_numbers(capsys):
+    words = ["learn", "random_walk", "--method", "sarsa", "--episodes", "5", "--json", "--set"]
+    told = json.loads(printed(capsys, *words, "epsilon=linear(1,0.1,over=9)"))["settings"]
+    assert (told["alpha"], told["seed"], told["features"]) == (0.1, 0, None)
+    assert told["epsilon"]["kind"] == "linear"
+    assert told["epsilon"]["end"] == 0.1
+
+
 def test_learn_in_steps_with_limits_and_in_environments(capsys):
     words = ["learn", "book_grid", "--steps", "2000", "--set", "behaviour=uniform", "--json"]
     told = json.loads(printed(capsys, *words))

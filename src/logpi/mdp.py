@@ -56,8 +56,9 @@ from logpi.worlds.mdp.planning import (
     uniform,
     visitation,
 )
+from logpi.worlds.mdp.planning.average import gain_and_bias
 from logpi.worlds.mdp.policy import LinearSoftmax, TabularSoftmax
-from logpi.worlds.mdp.rollout import Rollout, rollout
+from logpi.worlds.mdp.rollout import Rollout, rollout, stored
 from logpi.worlds.mdp.world import MDP
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "from_gymnasium",
     "from_mdptoolbox",
     "from_pairs",
+    "gain_and_bias",
     "greedy",
     "importance_sampled",
     "inverse",
@@ -103,6 +105,7 @@ __all__ = [
     "solve",
     "state_name",
     "stationary",
+    "stored",
     "uniform",
     "visitation",
     "visits",

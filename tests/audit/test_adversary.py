@@ -62,8 +62,30 @@ def test_a_world_keeps_its_horizon():
     assert found.cosine == pytest.approx(1, abs=1e-12)
 
 
-def test_what_the_search_does_not_know():
-    with pytest.raises(ConfigError, match="mixed-groups"):
-        worst_case("dapo")
+@pytest.mark.parametrize("name", ["dapo", "dpo", "rft", "sft", "remax", "off_policy_ac"])
+def test_every_kind_of_data_is_searched(name):
+    told = {"actions": 3, "horizon": 2, "restarts": 1, "seed": 1}
+    start, found, again = (worst_case(name, iterations=n, **told) for n in (0, 8, 8))
+    assert found.cosine <= start.cosine
+    assert found.cosine == again.cosine
+    assert (found.policy == again.policy).all()
+    assert found.report.against("return").cosine == pytest.approx(min(found.tried), abs=1e-9)
+    if name in ("remax", "off_policy_ac"):  # on the policy's own rows both are unbiased
+        assert found.cosine == pytest.approx(1, abs=1e-12)
+    else:
+        assert found.cosine < 0.99
+
+
+def test_positive_rewards_are_what_max_rl_needs():
+    found = worst_case("max_rl", rewards="positive", actions=3, horizon=2, restarts=1, iterations=5)
+    assert found.reward.min() >= 0
+    assert found.cosine < 1
+
+
+def test_what_cannot_be_searched():
     with pytest.raises(ConfigError, match="nothing is searched"):
         worst_case("grpo", restarts=0)
+    with pytest.raises(ConfigError, match="one of any, positive, binary"):
+        worst_case("grpo", rewards="negative")
+    with pytest.raises(ConfigError, match="at least 0"):
+        worst_case("max_rl")

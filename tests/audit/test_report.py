@@ -234,3 +234,9 @@ def test_luck_of_the_tokens_capital():
     word = audit("reinforce", tokens_capital()).decisions[0]
     assert (word.coefficient, word.spread**2) == pytest.approx((8, 36))
     assert word.push == pytest.approx(8)
+
+
+def test_a_picture_that_cannot_be_written(tmp_path):
+    report = audit("reinforce", bandit([0.0, 1.0], policy=[0.5, 0.5]))
+    with pytest.raises(ConfigError, match="no picture can be written"):
+        report.plot(tmp_path / "nowhere" / "a.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,22 +13,33 @@ from numpy import ndarray
 from torch import Tensor
 
 from logpi.audit.critics import Values
-from logpi.audit.enumeration import enumerated, rows_and_batches
+from logpi.audit.enumeration import enumerated, measured, rows_and_batches
 from logpi.audit.estimators import LogProbs, averaged, credit_of, signals_of
 from logpi.audit.models import ends, texts
 from logpi.audit.problem import AnyWorld, problem_of
-from logpi.audit.report import AuditReport
+from logpi.audit.report import AuditReport, fit
 from logpi.audit.rows import Rows
 from logpi.audit.setup import AnyRecipe, Options, Setup, resolved, setup_of
 from logpi.core.errors import ConfigError
 from logpi.core.recipe import Recipe
 from logpi.core.returns import trajectory_return
 from logpi.core.seeds import mix
+from logpi.worlds.mdp.exact.objectives import OBJECTIVES, Given
+from logpi.worlds.mdp.exact.tables import flat_gradient
 from logpi.worlds.mdp.model import FiniteMDP
 
 __all__ = ["Witness", "worst_case"]
 
 Found = tuple[float, ndarray, ndarray]
+
+Rewards = Callable[[Tensor], Tensor]
+
+_REWARDS: dict[str, Rewards] = {
+    "any": torch.tanh,
+    "positive": torch.sigmoid,
+    "binary": lambda raw: (raw.detach() > 0).double(),
+}
+"""Rewards from numbers without bounds."""
 
 _BOUND = 3.0  # logits stay within ±3: no action becomes rarer than about exp(−6)
 
@@ -51,7 +63,7 @@ def worst_case(
     actions: int = 4,
     horizon: int | None = None,
     group_size: int = 2,
-    rewards: Literal["any", "binary"] = "any",
+    rewards: Literal["any", "positive", "binary"] = "any",
     restarts: int = 8,
     iterations: int = 60,
     seed: int = 0,
@@ -61,16 +73,16 @@ def worst_case(
     The model is the world's, with a reward for every action that ends an episode; without one it is
     all texts of at most `horizon` tokens (3) out of `actions` − 1 words and an end, since rows of
     different lengths are where averages go wrong. Every batch is enumerated, the cosine is
-    differentiated with respect to logits and rewards, and Adam descends it from random `restarts`;
-    rewards are in [−1, 1], or 0 and 1, which are then drawn and kept. The policy is its own
-    reference. It is a search: the true worst case may be worse. The same seed finds the same
-    witness.
+    differentiated with respect to logits and rewards, and Adam descends it from random `restarts`.
+    For pairs, demonstrations, filtered, mixed or replayed rows, and for ReMax, random moves that
+    lower it are kept instead, which takes longer. Rewards are in [−1, 1], in [0, 1] where they are
+    to be "positive", or 0 and 1, which are then drawn and kept. The policy is its own reference. It
+    is a search: the true worst case may be worse. The same seed finds the same witness.
 
     >>> round(worst_case("rloo", actions=2, horizon=2, restarts=1, iterations=3).cosine, 12)
     1.0
     """
-    if restarts < 1 or iterations < 0:
-        raise ConfigError(f"{restarts} restarts of {iterations} iterations: nothing is searched.")
+    _check(restarts, iterations, rewards)
     told: Options = {"group_size": group_size}
     if world is None:
         world, horizon = texts(actions - 1, horizon or 3), None
@@ -78,22 +90,32 @@ def worst_case(
     if problem.horizon is not None:
         told["horizon"] = problem.horizon
     m = problem.m
-    search = _Search(setup_of(recipe, m, **told), resolved(recipe)[1])
+    search = _search(recipe, m, told)
     found = [
-        search.descend(mix(seed, restart), iterations=iterations, binary=rewards == "binary")
+        search.descend(mix(seed, restart), iterations=iterations, reward=_REWARDS[rewards])
         for restart in range(restarts)
     ]
     return _witness(recipe, m, found, told)
 
 
+def _search(recipe: AnyRecipe, m: FiniteMDP, told: Options) -> _Search | _Climb:
+    """What descends: by slopes, where the batches are rows or groups of the policy's own."""
+    setup = setup_of(recipe, m, **told)
+    live = setup.plan.compare in ("none", "groups") and setup.law.own
+    return _Search(setup, resolved(recipe)[1]) if live else _Climb(recipe, m, told)
+
+
+def _check(restarts: int, iterations: int, rewards: str) -> None:
+    if restarts < 1 or iterations < 0:
+        raise ConfigError(f"{restarts} restarts of {iterations} iterations: nothing is searched.")
+    if rewards not in _REWARDS:
+        raise ConfigError(f"rewards is {rewards!r} but must be one of {', '.join(_REWARDS)}.")
+
+
 def _witness(recipe: AnyRecipe, m: FiniteMDP, found: list[Found], told: Options) -> Witness:
     """The worst that was found, confirmed by the audit itself."""
     _, logits, reward = min(found, key=lambda one: one[0])
-    paid = m.having(reward=reward, outcome_reward=None)
-    policy = np.where(m.allowed, np.exp(logits), 0.0)
-    policy = policy / np.maximum(policy.sum(1, keepdims=True), 1e-300)
-    final: Options = {**told, "policy": policy, "reference": policy}
-    report = enumerated(setup_of(recipe, paid, **final))
+    report = enumerated(_setup(recipe, m, told, logits, reward))
     cosine = report.against("return").cosine
     if cosine is None:
         raise ConfigError(
@@ -102,31 +124,79 @@ def _witness(recipe: AnyRecipe, m: FiniteMDP, found: list[Found], told: Options)
         )
     return Witness(
         cosine=cosine,
-        model=paid,
-        policy=policy,
+        model=m.having(reward=reward, outcome_reward=None),
+        policy=_softmax(m, logits),
         reward=reward,
         report=report,
         tried=tuple(one[0] for one in found),
     )
 
 
+def _softmax(m: FiniteMDP, logits: ndarray) -> Float[ndarray, "S A"]:
+    policy = np.where(m.allowed, np.exp(logits), 0.0)
+    return policy / np.maximum(policy.sum(1, keepdims=True), 1e-300)
+
+
+def _setup(
+    recipe: AnyRecipe, m: FiniteMDP, told: Options, logits: ndarray, reward: ndarray
+) -> Setup:
+    """The audit of a policy, which is its own reference, with these rewards."""
+    policy = _softmax(m, logits)
+    final: Options = {**told, "policy": policy, "reference": policy}
+    return setup_of(recipe, m.having(reward=reward, outcome_reward=None), **final)
+
+
+def _paid_actions(m: FiniteMDP) -> Tensor:
+    """Where a reward is paid: with the action that ends the episode, where there is one."""
+    last = torch.from_numpy(ends(m))
+    return last if last.any() else torch.from_numpy(m.allowed)
+
+
+class _Climb:
+    """The cosine as the audit has it, for every kind of data: moves that lower it are kept."""
+
+    def __init__(self, recipe: AnyRecipe, m: FiniteMDP, told: Options) -> None:
+        self.recipe, self.m, self.told = recipe, m, told
+        self.paid = _paid_actions(m)
+
+    def descend(self, seed: int, *, iterations: int, reward: Rewards) -> Found:
+        """The smallest cosine that random moves reach from a random start."""
+        draw = torch.Generator().manual_seed(seed)
+        shape = (2, *self.m.allowed.shape)
+        at = torch.randn(shape, generator=draw, dtype=torch.float64)
+        best, step = self._at(at, reward), 0.5
+        for _ in range(iterations):
+            there = at + step * torch.randn(shape, generator=draw, dtype=torch.float64)
+            found = self._at(there, reward)
+            lower = found[0] < best[0]
+            step *= 1.3 if lower else 0.93
+            if lower:
+                at, best = there, found
+        return best
+
+    def _at(self, point: Tensor, reward: Rewards) -> Found:
+        logits = (_BOUND * torch.tanh(point[0] / _BOUND)).numpy()
+        paid = torch.where(self.paid, reward(point[1]), 0.0).numpy()
+        setup = _setup(self.recipe, self.m, self.told, logits, paid)
+        rows, draws = rows_and_batches(setup)
+        moments = measured(setup, rows, draws, rows.mask.shape[1])[0]
+        policy, given = setup.problem.policy, Given(horizon=setup.problem.horizon)
+        exact = flat_gradient(OBJECTIVES["return"](setup.problem.m, policy, given), policy)
+        cosine = fit("return", exact, moments.mean, float(moments.variance.sum())).cosine
+        return (2.0 if cosine is None else cosine), logits, paid
+
+
 class _Search:
     """The cosine as a live function of logits and rewards; what does not depend on them is kept."""
 
     def __init__(self, setup: Setup, recipe: Recipe) -> None:
-        if setup.plan.compare not in ("none", "groups") or not setup.law.own:
-            raise ConfigError(
-                f"the search knows rows and groups of the policy's own, not {recipe.data!r}."
-            )
         rows, draws = rows_and_batches(setup)
         self.m, self.recipe, self.rows, self.draws = setup.problem.m, recipe, rows, draws
         self.horizon = rows.mask.shape[1]
         self.allowed = torch.from_numpy(self.m.allowed)
         move = torch.from_numpy(self.m.transitions.toarray().astype(np.float64))
         self.move = move.reshape(*self.m.allowed.shape, -1)
-        # An outcome is paid with the action that ends the episode, where there is one.
-        last = torch.from_numpy(ends(self.m))
-        self.paid = last if last.any() else self.allowed
+        self.paid = _paid_actions(self.m)
         # p(batch) = ways · Π p(row): the ways do not depend on the policy.
         now = torch.where(
             rows.mask, setup.problem.policy.table().detach().flatten()[rows.pair], 0.0
@@ -135,19 +205,18 @@ class _Search:
         index = draws.rows.flatten()
         self.weight = averaged(recipe.aggregate, rows.mask[index], draws.rows.shape[1])
 
-    def descend(self, seed: int, *, iterations: int, binary: bool) -> Found:
+    def descend(self, seed: int, *, iterations: int, reward: Rewards) -> Found:
         """The smallest cosine on the way down from a random start, with its logits and rewards."""
         draw = torch.Generator().manual_seed(seed)
         shape = self.allowed.shape
         logits = torch.randn(shape, generator=draw, dtype=torch.float64).requires_grad_()
         raw = torch.randn(shape, generator=draw, dtype=torch.float64)
-        moving = [logits] if binary else [logits, raw.requires_grad_()]
-        reward = (lambda: (raw > 0).double()) if binary else (lambda: torch.tanh(raw))
+        moving = [logits, raw.requires_grad_()]
         optimizer = torch.optim.Adam(moving, lr=0.1)
         best: Found = (2.0, np.zeros(shape), np.zeros(shape))
         for _ in range(iterations + 1):
             theta = _BOUND * torch.tanh(logits / _BOUND)
-            r = torch.where(self.paid, reward(), 0.0)
+            r = torch.where(self.paid, reward(raw), 0.0)
             cosine = self.cosine(theta, r)
             if cosine is None:  # nothing to learn from: a point where no direction is defined
                 break

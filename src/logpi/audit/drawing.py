@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from logpi.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -22,6 +24,9 @@ COLUMNS = ("objective", "bias", "relative", "cosine", "norm ratio", "scalar", "n
 
 DECISIONS = ("decision", "visits", "true advantage", "coefficient", "its spread", "push")
 """The columns of the table of decisions."""
+
+_NAMED, _LONGEST = 12, 24
+"""So many points have names in a picture, of so many letters at most."""
 
 _FIGURES = ("bias_norm", "relative_bias", "cosine", "norm_ratio", "scalar", "noise_to_signal")
 
@@ -62,7 +67,9 @@ def _summary(report: AuditReport) -> list[str]:
     if report.clipped:
         lines.append(f"Clipped on the first step: {report.clipped:.2%} of decisions.")
     if report.skipped:
-        lines.append(f"{len(report.skipped)} objectives do not exist here; `skipped` says why.")
+        lines.append(
+            f"{len(report.skipped)} objectives do not exist here: `skipped` (in --json) says why."
+        )
     return [*lines, report.verdict]
 
 
@@ -144,7 +151,8 @@ def plot(report: AuditReport, path: str | Path) -> Path:
     """The path, now a picture of each decision: its true advantage, and the coefficient it gets.
 
     Bars are one standard deviation of the coefficient; a point is the larger, the more often the
-    decision is taken. An estimator that gives what is earned lies on the diagonal.
+    decision is taken. An estimator that gives what is earned lies on the diagonal. Raises
+    `ConfigError` where the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415  # slow to import
@@ -157,9 +165,11 @@ def plot(report: AuditReport, path: str | Path) -> Path:
     axes.set_xlabel("true advantage")
     axes.set_ylabel("coefficient: mean and one standard deviation")
     axes.set_title(f"{report.recipe} in {report.world}", fontsize=10)
-    target = Path(path)
-    figure.savefig(target)
-    return target
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no picture can be written to {path}: {error}.") from error
+    return Path(path)
 
 
 def _points(axes: Axes, report: AuditReport) -> None:
@@ -180,8 +190,38 @@ def _points(axes: Axes, report: AuditReport) -> None:
     names: dict[tuple[float, float], list[str]] = {}
     for d in report.decisions:
         names.setdefault((round(d.advantage, 9), round(d.coefficient, 9)), []).append(d.name)
-    if len(names) > 12:
-        return
-    for where, here in names.items():
-        label = here[0] if len(here) == 1 else f"{here[0]} and {len(here) - 1} more"
-        axes.annotate(label, where, xytext=(6, 4), textcoords="offset points", fontsize=8)
+    if len(names) <= _NAMED:
+        _write_names(axes, names)
+
+
+def _write_names(axes: Axes, names: dict[tuple[float, float], list[str]]) -> None:
+    """The points' names, inside the axes, one above the other where points are as high."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    axes.set(xlim=(left, right), ylim=(low, high))
+    taken: list[float] = []
+    for x, y in sorted(names):
+        here = names[x, y]
+        label = _short(here[0]) + ("" if len(here) == 1 else f" and {len(here) - 1} more")
+        height, inward = (y - low) / (high - low), x > (left + right) / 2
+        rank = sum(abs(height - other) < 0.05 for other in taken)  # a line of text is so high
+        taken.append(height)
+        axes.annotate(
+            label,
+            (x, y),
+            xytext=(-7 if inward else 7, 4 + 11 * rank),
+            textcoords="offset points",
+            ha="right" if inward else "left",
+            fontsize=8,
+        )
+
+
+def _short(name: str) -> str:
+    """The end of a name that is too long for a picture: what tells it from its neighbours.
+
+    >>> _short("France: The capital of France is Paris")
+    '… of France is Paris'
+    """
+    if len(name) <= _LONGEST:
+        return name
+    end = name[-_LONGEST:]
+    return "… " + (end.split(" ", 1)[1] if " " in end else end)

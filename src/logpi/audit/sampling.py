@@ -23,6 +23,7 @@ from logpi.worlds.mdp.exact.trajectories import longest
 __all__ = ["intervals_of", "sample"]
 
 _REPEATS = 400  # of the multiplier bootstrap
+_ROUNDING = 1e-12  # of a sum, relative: no interval is shorter
 
 
 def sample(setup: Setup, *, batches: int, confidence: float, seed: int) -> AuditReport:
@@ -89,10 +90,7 @@ def intervals_of(
     True
     """
     x = each.numpy()
-    mean, scatter = x.mean(0), ((x - x.mean(0)) ** 2).sum(1)
-    draw = np.random.Generator(np.random.Philox(mix(seed, 0xB007)))
-    moved_by = draw.standard_normal((_REPEATS, len(x))) @ (x - mean) / len(x)
-    radius = float(np.quantile(np.sqrt((moved_by**2).sum(1)), confidence))
+    mean, scatter, radius = _spread(x, confidence, seed)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     wide = NormalDist().inv_cdf((3 + confidence) / 4)  # two at once, each with half the error
     out: dict[str, dict[str, Interval]] = {}
@@ -110,6 +108,18 @@ def intervals_of(
     return out
 
 
+def _spread(
+    x: Float[ndarray, "b p"], confidence: float, seed: int
+) -> tuple[ndarray, ndarray, float]:
+    """The mean, each batch's squared distance from it, and the radius of the ball around it."""
+    mean, noise = x.mean(0), _ROUNDING * float(np.abs(x).max(initial=0.0))
+    scatter = ((x - mean) ** 2).sum(1)
+    draw = np.random.Generator(np.random.Philox(mix(seed, 0xB007)))
+    moved_by = draw.standard_normal((_REPEATS, len(x))) @ (x - mean) / len(x)
+    radius = float(np.quantile(np.sqrt((moved_by**2).sum(1)), confidence))
+    return mean, np.where(scatter > noise**2, scatter, 0.0), radius + noise
+
+
 def _of_ratio(variance: Interval, along: Interval) -> Interval:
     """What variance / along² may be; without a bound where `along` may be 0."""
     low, high = sorted(abs(x) for x in along)
@@ -118,7 +128,7 @@ def _of_ratio(variance: Interval, along: Interval) -> Interval:
 
 
 def _around(x: Float[ndarray, " b"], z: float) -> Interval:
-    half = z * float(x.std(ddof=1)) / len(x) ** 0.5
+    half = z * float(x.std(ddof=1)) / len(x) ** 0.5 + _ROUNDING * float(np.abs(x).max())
     return float(x.mean()) - half, float(x.mean()) + half
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from dataclasses import asdict, is_dataclass
 
 import numpy as np
 from rich.table import Table
@@ -92,7 +93,7 @@ def _json(m: FiniteMDP, found: Learned) -> dict[str, object]:
     return {
         "model": m.name,
         "method": found.method,
-        "settings": {name: repr(value) for name, value in found.settings.items()},
+        "settings": {name: _plain(value) for name, value in found.settings.items()},
         "steps": found.steps,
         "seconds": found.seconds,
         "value": found.value.tolist(),
@@ -100,6 +101,14 @@ def _json(m: FiniteMDP, found: Learned) -> dict[str, object]:
         "policy": found.policy.tolist(),
         "returns": _means(found.returns),
     }
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON has it: a constant rate is its number, another one a dictionary."""
+    if is_dataclass(value) and not isinstance(value, type):
+        rate = asdict(value)
+        return rate["start"] if rate.get("kind") == "constant" else rate
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _q(q: np.ndarray) -> list[list[float | None]]:

@@ -286,7 +286,7 @@ def group_over_mean(s: Signals) -> Float[Tensor, "n t"]:
     group_sizes(group, at_least=2)
     if (total < 0).any():
         raise ConfigError(
-            f"a return of {float(total.min())} reached max_rl, which divides by the group's mean "
+            f"a return of {total.min().item()} reached max_rl, which divides by the group's mean "
             "return and so needs rewards of at least 0. Shift the reward, or take `grpo`."
         )
     mean = group_mean(total, group)

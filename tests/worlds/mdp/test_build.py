@@ -194,6 +194,15 @@ def test_dense_arrays_that_do_not_fit_their_order_are_named():
         from_dense(p, r[:, :, :3], 0.9)
 
 
+def test_a_negative_probability_is_named_even_where_one_successor_is_named_twice():
+    def step(states, action):  # at state 2 the two would add up to 1
+        p = np.where(states[:, None] == 2, [1.5, -0.5], [0.5, 0.5])
+        return np.stack([states, states], 1), p, 0.0
+
+    with pytest.raises(ModelError, match=r"state 2, action 0: .* 2 is -0.5"):
+        from_function(step, 4, 2, discount=0.9)
+
+
 def test_a_negative_or_nan_probability_in_a_dense_array_is_named():
     p, r = random_arrays()
     for bad in (-0.5, np.nan):

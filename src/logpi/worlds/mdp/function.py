@@ -124,6 +124,12 @@ class _Table:
             if depends:
                 r[:, a, :k] = x.reward[:, None] if x.outcome is None else x.outcome
         p[~allowed] = 0
+        if p.size and p.min() < 0:  # merged with another of its successor it would not be seen
+            s, a, k = (int(i) for i in np.argwhere(p < 0)[0])
+            raise ModelError(
+                f"{self.name}: state {low + s}, action {a}: the probability of state "
+                f"{successors[s, a, k]} is {p[s, a, k]:g}, but must not be negative or NaN."
+            )
         self.rewards.append(np.where(allowed, np.stack([x.reward for x in answers], 1), 0.0))
         successors, p, r = (x.reshape(n * A, width) for x in (successors, p, r))
         (counts, ids, p, r), bad = merge(successors, p, r, self.unseen)

@@ -96,3 +96,11 @@ def test_gradient_monte_carlo_minimises_the_squared_error():
 def test_bad_features(make_one, error, said):
     with pytest.raises(error, match=said):
         make_one()
+
+
+def test_a_model_stands_for_the_coordinates_of_its_states():
+    m = make("book_grid")
+    assert (one_hot(m) == np.eye(25)).all()
+    assert (polynomial(m, 2) == polynomial(coordinates(m), 2)).all()
+    assert (fourier(m, 2) == fourier(coordinates(m), 2)).all()
+    assert (tiles(m, tilings=2) == tiles(coordinates(m), tilings=2)).all()

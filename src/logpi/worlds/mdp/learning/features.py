@@ -40,17 +40,18 @@ def coordinates(m: FiniteMDP) -> Float[ndarray, "S k"]:
     return (points - points.min(0))[:, span > 0] / span[span > 0]
 
 
-def one_hot(states: int) -> Float[ndarray, "S S"]:
-    """One feature a state: linear methods are then the tabular ones.
+def one_hot(states: int | FiniteMDP) -> Float[ndarray, "S S"]:
+    """One feature a state, of so many or of a model: linear methods are then the tabular ones.
 
     >>> one_hot(2)
     array([[1., 0.],
            [0., 1.]])
     """
-    return np.eye(whole("states", states))
+    count = states.states if isinstance(states, FiniteMDP) else states
+    return np.eye(whole("states", count))
 
 
-def polynomial(points: ArrayLike, degree: int) -> Float[ndarray, "S d"]:
+def polynomial(points: ArrayLike | FiniteMDP, degree: int) -> Float[ndarray, "S d"]:
     """All products of coordinates up to a degree, which should lie in [−1, 1].
 
     x(s) = (1, x, y, x², xy, y², …)           Zhao 8.2.4; Sutton & Barto 9.5.1
@@ -66,7 +67,7 @@ def polynomial(points: ArrayLike, degree: int) -> Float[ndarray, "S d"]:
     return np.stack([np.prod(x**p, axis=1) for p in np.array(kept)], axis=1)
 
 
-def fourier(points: ArrayLike, order: int) -> Float[ndarray, "S d"]:
+def fourier(points: ArrayLike | FiniteMDP, order: int) -> Float[ndarray, "S d"]:
     """Cosines of all frequencies up to an order in each coordinate, which should lie in [0, 1].
 
     x_c(s) = cos(π c·s),   c ∈ {0, …, order}^k           Zhao 8.2.4; Sutton & Barto 9.5.2
@@ -83,7 +84,9 @@ def fourier(points: ArrayLike, order: int) -> Float[ndarray, "S d"]:
     return np.cos(np.pi * (x @ c.T))
 
 
-def tiles(points: ArrayLike, *, tilings: int = 8, across: int = 4) -> Float[ndarray, "S d"]:
+def tiles(
+    points: ArrayLike | FiniteMDP, *, tilings: int = 8, across: int = 4
+) -> Float[ndarray, "S d"]:
     """1 for each tile that a state lies in: `tilings` grids, shifted against each other.
 
     A tile is 1/`across` wide, so that coordinates in [0, 1] meet `across` + 1 of them. Grid i is
@@ -108,8 +111,9 @@ def tiles(points: ArrayLike, *, tilings: int = 8, across: int = 4) -> Float[ndar
     return np.concatenate(found, axis=1)
 
 
-def _points(given: ArrayLike) -> Float[ndarray, "S k"]:
-    x = np.asarray(given, dtype=np.float64)
+def _points(given: ArrayLike | FiniteMDP) -> Float[ndarray, "S k"]:
+    """Points [S, k] of states, checked; a model stands for its `coordinates`."""
+    x = np.asarray(coordinates(given) if isinstance(given, FiniteMDP) else given, dtype=np.float64)
     if x.ndim != 2 or 0 in x.shape:
         raise ShapeError(f"points are {list(x.shape)} but must be [S, k]: coordinates of states.")
     if not np.isfinite(x).all():

@@ -60,8 +60,8 @@ def evaluate(
 
 
 def _value_of_decisions(chain: Chain, discount: float, horizon: int) -> Float[ndarray, " S"]:
-    if horizon < 1:
-        raise ConfigError(f"horizon is {horizon} but counts decisions: 1 or more.")
+    if not isinstance(horizon, int | np.integer) or horizon < 1:
+        raise ConfigError(f"horizon is {horizon!r} but counts decisions: 1 or more.")
     v = np.zeros(len(chain.reward))
     for _ in range(horizon):
         v = np.where(chain.terminal, 0.0, chain.reward + discount * (chain.transitions @ v))

@@ -117,8 +117,8 @@ def _backward(
 
 
 def _check(m: FiniteMDP, horizon: int, discount: float | None) -> None:
-    if horizon != int(horizon) or horizon < 1:
-        raise ConfigError(f"horizon is {horizon} but counts decisions: 1 or more.")
+    if not isinstance(horizon, int | np.integer) or horizon < 1:
+        raise ConfigError(f"horizon is {horizon!r} but counts decisions: 1 or more.")
     if discount is not None and not 0 <= discount <= 1:
         raise ConfigError(f"discount is {discount} but must lie in [0, 1].")
     if horizon * m.states > MOST:

@@ -17,9 +17,9 @@ __all__ = ["as_probabilities", "deterministic", "epsilon_greedy", "uniform"]
 def as_probabilities(m: FiniteMDP, policy: ArrayLike) -> Float[ndarray, "S A"]:
     """π(a | s) as float64 [S, A], with zeros in terminal states.
 
-    `policy` is [S, A] probabilities or [S] action numbers; what either says in a terminal state is
-    not read. Raises `ShapeError` for another shape, and `ConfigError`, naming the first state,
-    where a row is not a distribution or an action that is not allowed has mass.
+    `policy` is [S, A] probabilities, [S] action numbers, or "uniform"; what an array says in a
+    terminal state is not read. Raises `ShapeError` for another shape, and `ConfigError`, naming the
+    first state, where a row is not a distribution or an action that is not allowed has mass.
 
     >>> from logpi.worlds.mdp.zoo import make
     >>> as_probabilities(make("two_state"), [2, 1])
@@ -27,6 +27,8 @@ def as_probabilities(m: FiniteMDP, policy: ArrayLike) -> Float[ndarray, "S A"]:
            [0., 1., 0.]])
     """
     check_model(m, "the value of a policy")
+    if isinstance(policy, str) and policy == "uniform":
+        return uniform(m)
     given = np.asarray(policy)
     if given.shape == (m.states,) and np.issubdtype(given.dtype, np.integer):
         return deterministic(m, given)
@@ -34,7 +36,7 @@ def as_probabilities(m: FiniteMDP, policy: ArrayLike) -> Float[ndarray, "S A"]:
         raise ShapeError(
             f"the policy is {list(given.shape)} of {given.dtype} but must be "
             f"{list(m.reward.shape)} probabilities, or [{m.states}] integers: "
-            "an action for each state."
+            'an action for each state. "uniform" is a policy too.'
         )
     pi = np.where(m.terminal[:, None], 0.0, given.astype(np.float64))
     _check_rows(m, pi, 1e-9 if given.dtype == np.float64 else 1e-5)

@@ -14,6 +14,7 @@ from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
 from logpi.worlds.mdp.model import FiniteMDP
 from logpi.worlds.mdp.zoo.bandits import bandit
+from logpi.worlds.mdp.zoo.berkeley import berkeley_grid
 from logpi.worlds.mdp.zoo.blackjack import blackjack, blackjack_state
 from logpi.worlds.mdp.zoo.book import book_grid, importance_sampling, two_state
 from logpi.worlds.mdp.zoo.cars import jacks_cars
@@ -48,11 +49,12 @@ _ENTRIES: dict[str, Callable[..., FiniteMDP]] = {
     f.__name__.replace("tokens_", "tokens/"): f
     for f in (
         book_grid, two_state, importance_sampling, apple, dice_coin, reward_process,
-        gridworld, terminal_grid, cliff, windy, random_walk, maze, russell_norvig, frozen_lake,
-        racetrack, gambler, jacks_cars, blackjack, short_corridor, infinite_variance,
-        maximisation_bias, recycling_robot, baird, access_control, student, student_process,
-        puterman_two_state, toymaker, taxicab, forest, inventory, machine_replacement,
-        garnet, slip_grid, bandit, tokens, tokens_capital, tokens_lengths, tokens_choice,
+        gridworld, terminal_grid, cliff, windy, random_walk, maze, russell_norvig,
+        berkeley_grid, frozen_lake, racetrack, gambler, jacks_cars, blackjack, short_corridor,
+        infinite_variance, maximisation_bias, recycling_robot, baird, access_control, student,
+        student_process, puterman_two_state, toymaker, taxicab, forest, inventory,
+        machine_replacement, garnet, slip_grid, bandit, tokens, tokens_capital, tokens_lengths,
+        tokens_choice,
     )
 }  # fmt: skip
 
@@ -61,6 +63,7 @@ __all__ = [
     "apple",
     "baird",
     "bandit",
+    "berkeley_grid",
     "blackjack",
     "blackjack_state",
     "book_grid",
@@ -128,7 +131,9 @@ def make(name: str, **options: Any) -> FiniteMDP:
         if not options:
             raise
         told = ", ".join(f"{option}={value!r}" for option, value in options.items())
-        raise ConfigError(f"`{name}` cannot be made with {told}: {error}.") from error
+        raise ConfigError(
+            f"`{name}` cannot be made with {told}: {str(error).rstrip('.')}."
+        ) from error
 
 
 def names() -> dict[str, str]:
