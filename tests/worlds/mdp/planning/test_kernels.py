@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.planning.bellman import backup, best_actions
 from logpi.worlds.mdp.planning.kernels import (
+    add_longest,
     backup_into,
     chosen_of,
     greedy_sweep,
@@ -84,6 +85,16 @@ def test_a_lazy_improvement_misses_nothing(seed):
     assert np.allclose(again, out, rtol=0, atol=1e-12)
     if m.actions == 1:
         assert skipped == 5 * m.states
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_every_chosen_row_has_room(seed):
+    m = random_model(seed)
+    longest = np.diff(m.transitions.indptr).reshape(m.states, m.actions).max(1)
+    total = np.empty(m.states + 1, dtype=np.int64)
+    assert add_longest(rows_of(m), total) == longest.sum()
+    assert np.array_equal(np.diff(total), longest)
 
 
 def test_leads_spare_looks():
