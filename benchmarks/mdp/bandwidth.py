@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from logpi.worlds.mdp import zoo
-from logpi.worlds.mdp.planning.kernels import rows_of, sweep
+from logpi.worlds.mdp.planning.kernels import greedy_sweep, rows_of
 
 __all__ = ["main"]
 
@@ -61,11 +61,12 @@ def main() -> None:
         m = make()
         t, rows = m.transitions, rows_of(m)
         v, out = random.random(m.states), np.empty(m.states)
+        policy = np.full(m.states, -1, dtype=np.int32)
         stored = t.data.nbytes + t.indices.nbytes
-        swept = stored + t.indptr.nbytes + rows.reward.nbytes + 2 * v.nbytes
+        swept = stored + t.indptr.nbytes + rows.reward.nbytes + 2 * v.nbytes + policy.nbytes
         parts = words(t.data), words(t.indices)
         plain = stored / least(lambda parts=parts: read(*parts))
-        fused = swept / least(lambda a=(rows, v, out): sweep(*a))
+        fused = swept / least(lambda a=(rows, v, out, policy): greedy_sweep(*a))
         print(
             f"  {name:12} {swept / 1e6:6.1f} MB a sweep   reading {plain / 1e9:5.1f} GB/s   "
             f"sweep {fused / 1e9:5.1f} GB/s = {100 * fused / plain:3.0f} %",

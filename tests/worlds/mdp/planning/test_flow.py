@@ -17,9 +17,9 @@ def chain_of(m, dtype=np.float64):
     rows, v, out = rows_of(m), np.zeros(m.states), np.empty(m.states)
     policy = np.full(m.states, -1, dtype=np.int32)
     for _ in range(20):
-        greedy_sweep(rows, v, out, policy, 0.0)
+        greedy_sweep(rows, v, out, policy)
         v, out = out, v
-    greedy_sweep(rows, v, out, policy, 0.0)
+    greedy_sweep(rows, v, out, policy)
     room = len(rows.indices)
     chain = Chain(
         np.empty(m.states + 1, np.int32), np.empty(room, np.uint32), np.empty(room, dtype)

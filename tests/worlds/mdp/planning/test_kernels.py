@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.planning.bellman import backup, best_actions
 from logpi.worlds.mdp.planning.kernels import (
+    add_longest,
     backup_into,
     chosen_of,
+    greedy_sweep,
     improve,
     policy_sweep,
     rows_of,
-    sweep,
 )
 
 from .fast_cases import random_model, seeds
@@ -25,12 +26,24 @@ def case(seed):
 
 @settings(max_examples=40, deadline=None)
 @given(seeds)
-def test_sweep_is_bellmans_operator(seed):
+def test_greedy_sweep_is_bellmans_operator(seed):
     m, v, q = case(seed)
-    out = np.empty(m.states)
-    low, high = sweep(rows_of(m), v, out)
+    out, policy = np.empty(m.states), np.full(m.states, -1, dtype=np.int32)
+    low, high, moved = greedy_sweep(rows_of(m), v, out, policy)
     assert np.allclose(out, np.where(m.terminal, 0, q.max(1)), rtol=0, atol=1e-12)
     assert (low, high) == ((out - v).min(), (out - v).max())
+    assert moved == m.states - m.terminal.sum()
+    assert np.array_equal(policy < 0, m.terminal)
+    assert greedy_sweep(rows_of(m), v, out, policy) == (low, high, 0)
+
+
+def test_an_action_is_kept_as_long_as_none_is_better():
+    m = zoo.bandit([1.0, 2.0, 2.0, 0.0])
+    v, policy = np.zeros(m.states), np.full(m.states, -1, dtype=np.int32)
+    for given_action, expected in ((0, 1), (1, 1), (2, 2), (3, 1)):
+        policy[0] = given_action
+        moved = greedy_sweep(rows_of(m), v, np.empty(m.states), policy)[2]
+        assert (policy[0], moved) == (expected, given_action != expected)
 
 
 @settings(max_examples=40, deadline=None)
@@ -72,6 +85,16 @@ def test_a_lazy_improvement_misses_nothing(seed):
     assert np.allclose(again, out, rtol=0, atol=1e-12)
     if m.actions == 1:
         assert skipped == 5 * m.states
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_every_chosen_row_has_room(seed):
+    m = random_model(seed)
+    longest = np.diff(m.transitions.indptr).reshape(m.states, m.actions).max(1)
+    total = np.empty(m.states + 1, dtype=np.int64)
+    assert add_longest(rows_of(m), total) == longest.sum()
+    assert np.array_equal(np.diff(total), longest)
 
 
 def test_leads_spare_looks():

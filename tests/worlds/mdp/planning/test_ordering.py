@@ -13,7 +13,7 @@ from .fast_cases import random_model, seeds
 def a_policy(m, seed):
     v = np.random.default_rng(seed).normal(size=m.states)
     policy = np.full(m.states, -1, dtype=np.int32)
-    greedy_sweep(rows_of(m), v, np.empty(m.states), policy, 0.0)
+    greedy_sweep(rows_of(m), v, np.empty(m.states), policy)
     return policy
 
 

@@ -22,7 +22,7 @@ def solve_auto(m: FiniteMDP, *, tolerance: float = 1e-6, relative: bool = False)
     Modified policy iteration begins. It foretells from the spans of its sweeps how many more it
     needs; where these are more than `LIMIT`, policy iteration along the flow takes over from there.
     `relative=True` multiplies the tolerance by max(1, |v*|). `Solution.method` says what was
-    chosen and why; docs/benchmarks-mdp.md has first measurements.
+    chosen and why; docs/benchmarks-mdp.md has the measurements.
 
     Raises `ConfigError` where rounding hides the tolerance, or for discount 1.
 

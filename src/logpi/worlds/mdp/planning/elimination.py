@@ -21,7 +21,7 @@ from numpy import ndarray
 from logpi.worlds.mdp.model import FiniteMDP
 from logpi.worlds.mdp.planning.certify import Run, run_of
 from logpi.worlds.mdp.planning.flow import Chain, Level, cycle, levels_of
-from logpi.worlds.mdp.planning.kernels import greedy_sweep, jit
+from logpi.worlds.mdp.planning.kernels import add_longest, greedy_sweep, jit
 from logpi.worlds.mdp.planning.modified import try_modified
 from logpi.worlds.mdp.planning.ordering import backward_order, flow_order
 from logpi.worlds.mdp.solution import Solution
@@ -98,7 +98,7 @@ def _improve(run: Run, sweeps: int) -> tuple[bool, int]:
     """
     changed = 0
     while True:
-        low, high, moved = greedy_sweep(run.rows, run.v, run.out, run.policy, 0.0)
+        low, high, moved = greedy_sweep(run.rows, run.v, run.out, run.policy)
         run.sweeps += 1
         sweeps -= 1
         changed += int(moved)
@@ -131,9 +131,8 @@ class _Newton:
     def _room(self) -> Chain:
         """Room for the chain of any policy."""
         rows = self.run.rows
-        states, actions = rows.reward.shape
-        longest = np.diff(rows.indptr).reshape(states, actions).max(1)
-        room = int(longest.sum())
+        states = len(rows.reward)
+        room = int(add_longest(rows, np.empty(states + 1, dtype=rows.indptr.dtype)))
         # A weight's relative error matters where rows sum to 1 − 1e-7; speed and memory elsewhere.
         dtype = np.float32 if rows.discount < 1 - 1e-5 else np.float64
         index = np.int32 if room < 2**31 else np.int64
@@ -214,27 +213,27 @@ def eliminate(rows, policy, order, change, *, into: tuple[Chain, ndarray]) -> fl
 def _eliminate(rows, policy, numbering, change, out):
     order, position = numbering
     (indptr, indices, weight), b = out
-    for i in range(len(order)):
+    one = np.uint64(1)
+    for i in range(np.uint64(len(order))):
         position[order[i]] = i
-    used, largest = 0, 0.0
-    for i in range(len(order)):
-        s = np.int64(order[i])
+    used, largest = np.uint64(0), 0.0
+    for i in range(np.uint64(len(order))):
+        s = np.uint64(order[i])
         indptr[i] = used
         b[i] = 0.0
         if policy[s] >= 0:
-            row = s * rows.reward.shape[1] + policy[s]
-            begin, end = rows.indptr[row], rows.indptr[row + 1]
+            row = s * np.uint64(rows.reward.shape[1]) + np.uint64(policy[s])
+            begin, end = np.uint64(rows.indptr[row]), np.uint64(rows.indptr[row + one])
             stays = 0.0
             for z in range(begin, end):
-                if np.int64(rows.indices[z]) == s:
-                    stays += rows.data[z]
+                stays += rows.data[z] if np.uint64(rows.indices[z]) == s else 0.0
             factor = 1 / (1 - rows.discount * stays)
             b[i] = change[s] * factor
             for z in range(begin, end):
-                if np.int64(rows.indices[z]) != s:
-                    indices[used] = position[rows.indices[z]]
+                if np.uint64(rows.indices[z]) != s:
+                    indices[used] = position[np.uint64(rows.indices[z])]
                     weight[used] = rows.discount * factor * rows.data[z]
-                    used += 1
+                    used += one
         largest = max(largest, abs(b[i]))
     indptr[len(order)] = used
     return largest
@@ -254,7 +253,7 @@ def _begin(run: Run) -> int:
     low = _start_low(run.rows, run.out)
     kept = run.v.copy()
     run.swap()
-    greedy_sweep(run.rows, run.v, run.out, run.policy, 0.0)
+    greedy_sweep(run.rows, run.v, run.out, run.policy)
     run.sweeps += 1
     change = np.abs(run.out - run.v)
     sources = np.flatnonzero(change > change.max() / 2)
@@ -310,10 +309,10 @@ def _first_pass(rows, order, v, policy, low):
             if reward > -np.inf:
                 total, earlier = 0.0, 0.0
                 row = s * rows.reward.shape[1] + a
-                for z in range(rows.indptr[row], rows.indptr[row + 1]):
-                    if done[rows.indices[z]]:
+                for z in range(np.uint64(rows.indptr[row]), np.uint64(rows.indptr[row + 1])):
+                    if done[np.uint64(rows.indices[z])]:
                         earlier += rows.data[z]
-                        total += rows.data[z] * v[rows.indices[z]]
+                        total += rows.data[z] * v[np.uint64(rows.indices[z])]
                 if earlier > 0:
                     total = reward + rows.discount * total
                     q = total / (1 - rows.discount * (1 - earlier))

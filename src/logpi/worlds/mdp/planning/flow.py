@@ -171,21 +171,27 @@ def count_visits(chain, visits, inflow, sweeps):
     `inflow` is the right side for the visits as they are; both are kept up to date.
     """
     indptr, indices, weight = chain
+    one, states = np.uint64(1), np.uint64(len(visits))
     for _ in range(sweeps):
-        for i in range(len(visits) - 1, -1, -1):
+        i, z = states, np.uint64(indptr[states])
+        while i > 0:
+            i -= one
             more = inflow[i] - visits[i]
             visits[i] = inflow[i]
-            for z in range(indptr[i], indptr[i + 1]):
+            begin = np.uint64(indptr[i])
+            while z > begin:
+                z -= one
                 inflow[indices[z]] += weight[z] * more
 
 
 @jit
 def _inflow(chain, visits, source, inflow):
     indptr, indices, weight = chain
-    for i in range(len(visits)):
+    one, states = np.uint64(1), np.uint64(len(visits))
+    for i in range(states):
         inflow[i] = source[i]
-    for i in range(len(visits)):
-        for z in range(indptr[i], indptr[i + 1]):
+    for i in range(states):
+        for z in range(np.uint64(indptr[i]), np.uint64(indptr[i + one])):
             inflow[indices[z]] += weight[z] * visits[i]
 
 
@@ -194,14 +200,14 @@ def _cut(chain, deep, piece):
     """The number of pieces; each state joins the earlier state that it most leads to."""
     indptr, indices, weight = chain
     depth = np.zeros(len(piece), dtype=np.int8)
-    pieces = 0
-    for i in range(len(piece)):
-        target, most = -1, 0.0
-        for z in range(indptr[i], indptr[i + 1]):
-            j = np.int64(indices[z])
+    pieces, one = 0, np.uint64(1)
+    for i in range(np.uint64(len(piece))):
+        target, most = i, 0.0
+        for z in range(np.uint64(indptr[i]), np.uint64(indptr[i + one])):
+            j = np.uint64(indices[z])
             if j < i and weight[z] > most:
-                target, most = j, weight[z]
-        if target < 0 or depth[target] == deep - 1:
+                target, most = j, np.float64(weight[z])
+        if target == i or depth[target] == deep - 1:
             piece[i] = pieces
             pieces += 1
         else:
@@ -234,7 +240,7 @@ def _merge(chain, visits, piece, sources, out):
         for k in range(end[c - 1] if c > 0 else 0, end[c]):
             i = member[k]
             stays += visits[i]
-            for z in range(chain.indptr[i], chain.indptr[i + 1]):
+            for z in range(np.uint64(chain.indptr[i]), np.uint64(chain.indptr[i + 1])):
                 j = piece[chain.indices[z]]
                 flow = visits[i] * np.float64(chain.weight[z])
                 if j == c:
@@ -261,18 +267,18 @@ def _restrict(chain, state, piece, scale, out):
     for c in range(len(out)):
         out[c] = 0.0
     z = np.uint64(0)
-    for i in range(len(b)):
-        end = np.uint64(indptr[i + 1])
+    for i in range(np.uint64(len(b))):
+        end = np.uint64(indptr[i + one])
         residual = b[i] - x[i]
         while z < end:
             residual += weight[z] * x[indices[z]]
             z += one
-        out[piece[i]] += visits[i] * residual
+        out[np.uint64(piece[i])] += visits[i] * residual
     for c in range(len(out)):
         out[c] = out[c] / scale[c]
 
 
 @jit
 def _correct(x, correction, piece):
-    for i in range(len(x)):
-        x[i] += correction[piece[i]]
+    for i in range(np.uint64(len(x))):
+        x[i] += correction[np.uint64(piece[i])]

@@ -1,9 +1,10 @@
 """Compiled sweeps over the transitions of a finite MDP: the inner loops of every fast solver.
 
 All of them read a `Rows`, compute in float64 whatever the model stores, and run in one thread.
-Two habits make them fast, and both look odd: successors are read as unsigned numbers, because numba
-otherwise guards every look-up against negative ones; and a maximum is written `max(best, q)`, which
-becomes one instruction, where a comparison becomes a jump that random values mispredict.
+Two habits make them fast, and both look odd: what is looked up often is looked up by unsigned
+numbers, because numba otherwise guards every look-up against negative ones; and a maximum is
+written `max(best, q)`, which becomes one instruction, where a comparison becomes a jump that random
+values mispredict. Sweeps over all actions go by `blocks`.
 """
 
 # pyright: reportMissingParameterType=false
@@ -15,14 +16,15 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
 from numpy import ndarray
 
 from logpi.worlds.mdp.model import FiniteMDP
+from logpi.worlds.mdp.planning.blocks import BLOCK, action_values, best_of, jit, widen
 
 __all__ = [
     "Chosen",
     "Rows",
+    "add_longest",
     "backup_into",
     "chosen_of",
     "greedy_sweep",
@@ -30,18 +32,14 @@ __all__ = [
     "jit",
     "policy_sweep",
     "rows_of",
-    "sweep",
 ]
-
-jit = njit(cache=True, fastmath={"contract"})
-"""Compiles; products and sums may be fused into one rounding, which is never less accurate."""
 
 
 class Rows(NamedTuple):
     """A model as the kernels read it; everything but a masked reward is shared with the model."""
 
     indptr: Int[ndarray, " S*A+1"]
-    indices: Int[ndarray, " Z"]  # unsigned
+    indices: Int[ndarray, " Z"]
     data: Float[ndarray, " Z"]
     reward: Float[ndarray, "S A"]  # −inf where an action is not allowed
     discount: float
@@ -52,7 +50,7 @@ class Chosen(NamedTuple):
 
     begin: Int[ndarray, " S"]
     end: Int[ndarray, " S"]
-    indices: Int[ndarray, " z"]  # unsigned
+    indices: Int[ndarray, " z"]
     data: Float[ndarray, " z"]  # the discount is multiplied in
     reward: Float[ndarray, " S"]
 
@@ -61,15 +59,14 @@ def rows_of(m: FiniteMDP) -> Rows:
     """The model's arrays, not copied; the reward is, where some action is not allowed.
 
     >>> from logpi.worlds.mdp.zoo import make
-    >>> rows_of(make("two_state")).indices.dtype.kind
-    'u'
+    >>> m = make("two_state")
+    >>> rows_of(m).data is m.transitions.data
+    True
     """
     t = m.transitions
     # A stored row of a disallowed action holds numbers and states (`validate`): harmless to read.
     reward = m.reward if m.allowed.all() else np.where(m.allowed, m.reward, -np.inf)
-    unsigned = np.dtype(f"u{t.indices.dtype.itemsize}")
-    reward = np.ascontiguousarray(reward)
-    return Rows(t.indptr, t.indices.view(unsigned), t.data, reward, float(m.discount))
+    return Rows(t.indptr, t.indices, t.data, np.ascontiguousarray(reward), float(m.discount))
 
 
 def chosen_of(rows: Rows) -> Chosen:
@@ -79,9 +76,9 @@ def chosen_of(rows: Rows) -> Chosen:
     >>> len(chosen_of(rows_of(make("two_state"))).begin)
     2
     """
-    states, actions = rows.reward.shape
+    states = len(rows.reward)
     begin = np.zeros(states + 1, dtype=rows.indptr.dtype)
-    np.cumsum(np.diff(rows.indptr).reshape(states, actions).max(1), out=begin[1:])
+    add_longest(rows, begin)
     return Chosen(
         begin[:-1],
         begin[:-1].copy(),
@@ -89,6 +86,21 @@ def chosen_of(rows: Rows) -> Chosen:
         np.empty(begin[-1]),
         np.zeros(states),
     )
+
+
+@jit
+def add_longest(rows, total):
+    """The transitions of all states' longest rows; writes those of the first s states."""
+    one = np.uint64(1)
+    row = np.uint64(0)
+    total[0] = 0
+    for s in range(np.uint64(rows.reward.shape[0])):
+        longest = 0
+        for _ in range(rows.reward.shape[1]):
+            longest = max(longest, np.int64(rows.indptr[row + one] - rows.indptr[row]))
+            row += one
+        total[s + one] = total[s] + longest
+    return total[-1]
 
 
 @jit
@@ -105,65 +117,49 @@ def best_rewards(reward, out):
 
 
 @jit
-def sweep(rows, v, out):
-    """The smallest and largest change of one Jacobi sweep; writes `out` = T v.
+def greedy_sweep(rows, v, out, policy):
+    """The smallest and largest change of one Jacobi sweep, and how many actions it changed.
+
+    Writes `out` = T v, and `policy`: an action is only left for a better one, and then for the
+    first best. −1 where none is allowed.
 
     out(s) = max_a [ r(s,a) + γ Σ P(s'|s,a) v(s') ], and 0 where no action is allowed.
     """
-    indptr, indices, data, reward, discount = rows
-    one = np.uint64(1)
-    row = np.uint64(0)
-    low, high = np.inf, -np.inf
-    for s in range(reward.shape[0]):
-        best = -np.inf
-        z = np.uint64(indptr[row])
-        for a in range(reward.shape[1]):
-            row += one
-            end = np.uint64(indptr[row])
-            total = 0.0
-            while z < end:
-                total += data[z] * v[indices[z]]
-                z += one
-            best = max(best, reward[s, a] + discount * total)
-        best = best if best > -np.inf else 0.0
-        out[s] = best
-        low = min(low, best - v[s])
-        high = max(high, best - v[s])
-    return low, high
+    states, actions = rows.reward.shape
+    q = np.empty(BLOCK * actions)
+    between = np.full(BLOCK, np.inf), np.full(BLOCK, -np.inf)
+    moved = 0
+    for first in range(0, states, BLOCK):
+        last = min(first + BLOCK, states)
+        action_values(rows, v, first * actions, q, (last - first) * actions)
+        best_of(q, actions, out, first, last)
+        widen(between, v, out, first, last)
+        moved += _follow(q, actions, out, policy, (first, last))
+    return between[0].min(), between[1].max(), moved
 
 
 @jit
-def greedy_sweep(rows, v, out, policy, slack):
-    """The smallest and largest change of one Jacobi sweep, and how many actions it changed.
+def _follow(q, actions, best, policy, block):
+    """The number of states whose policy was not among the best actions, and now is."""
+    moved = 0
+    i = np.uint64(0)
+    for s in range(np.uint64(block[0]), np.uint64(block[1])):
+        old = policy[s]
+        own = q[i + np.uint64(old)] if old >= 0 else -np.inf
+        if own < best[s]:  # of a terminal state, too: −∞ < 0
+            policy[s] = _first_at(q, i, actions, best[s])
+            moved += np.int64(policy[s] != old)
+        i += np.uint64(actions)
+    return moved
 
-    Writes `out` = T v, and `policy`: the first best actions, but that an action is only left for
-    one that is better by more than `slack`. −1 where none is allowed.
-    """
-    one = np.uint64(1)
-    row = np.uint64(0)
-    low, high, moved = np.inf, -np.inf, 0
-    for s in range(rows.reward.shape[0]):
-        best, own, choice, old = -np.inf, -np.inf, -1, policy[s]
-        z = np.uint64(rows.indptr[row])
-        for a in range(rows.reward.shape[1]):
-            row += one
-            end = np.uint64(rows.indptr[row])
-            total = 0.0
-            while z < end:
-                total += rows.data[z] * v[rows.indices[z]]
-                z += one
-            q = rows.reward[s, a] + rows.discount * total
-            choice += np.int64(q > best) * (a - choice)
-            best = max(best, q)
-            own = max(own, q if a == old else -np.inf)
-        best = best if choice >= 0 else 0.0
-        choice += np.int64(own + slack >= best) * (old - choice)
-        moved += np.int64(choice != old)
-        out[s] = best
-        policy[s] = choice
-        low = min(low, best - v[s])
-        high = max(high, best - v[s])
-    return low, high, moved
+
+@jit
+def _first_at(q, i, actions, best):
+    """The first of the actions from q(i) on that is worth as much as the best; −1 if none is."""
+    for a in range(actions):
+        if q[i + np.uint64(a)] >= best:
+            return a
+    return -1
 
 
 @jit
@@ -178,7 +174,7 @@ def _two_best(rows, v, s):
         end = np.uint64(rows.indptr[row])
         total = 0.0
         while z < end:
-            total += rows.data[z] * v[rows.indices[z]]
+            total += rows.data[z] * v[np.uint64(rows.indices[z])]
             z += one
         q = rows.reward[s, a] + rows.discount * total
         a_best += np.int64(q > best) * (a - a_best)  # a jump would be mispredicted
@@ -205,7 +201,7 @@ def improve(rows, chosen, v, out, choice):
             best = chosen.reward[s]
             z, end = np.uint64(chosen.begin[s]), np.uint64(chosen.end[s])
             while z < end:
-                best += chosen.data[z] * v[chosen.indices[z]]
+                best += chosen.data[z] * v[np.uint64(chosen.indices[z])]
                 z += one
         else:
             whole += 1
@@ -245,7 +241,7 @@ def policy_sweep(chosen, v, out):
         total = chosen.reward[s]
         z, end = np.uint64(chosen.begin[s]), np.uint64(chosen.end[s])
         while z < end:
-            total += chosen.data[z] * v[chosen.indices[z]]
+            total += chosen.data[z] * v[np.uint64(chosen.indices[z])]
             z += one
         out[s] = total
         low = min(low, total - v[s])
@@ -271,7 +267,7 @@ def backup_into(rows, v, q, out, policy):
             terms = max(terms, np.int64(end - z))
             total, mass = 0.0, 0.0
             while z < end:
-                total += rows.data[z] * v[rows.indices[z]]
+                total += rows.data[z] * v[np.uint64(rows.indices[z])]
                 mass += rows.data[z]
                 z += one
             r = np.float64(rows.reward[s, a])

@@ -48,8 +48,8 @@ def _count(rows, first):
         for a in range(rows.reward.shape[1]):
             if rows.reward[s, a] > -np.inf:
                 row = s * rows.reward.shape[1] + a
-                for z in range(rows.indptr[row], rows.indptr[row + 1]):
-                    first[np.int64(rows.indices[z]) + 1] += 1
+                for z in range(np.uint64(rows.indptr[row]), np.uint64(rows.indptr[row + 1])):
+                    first[np.uint64(rows.indices[z]) + np.uint64(1)] += 1
 
 
 @jit
@@ -59,9 +59,9 @@ def _predecessors(rows, first, found):
         for a in range(rows.reward.shape[1]):
             if rows.reward[s, a] > -np.inf:
                 row = s * rows.reward.shape[1] + a
-                for z in range(rows.indptr[row], rows.indptr[row + 1]):
-                    j = np.int64(rows.indices[z])
-                    found[first[j]] = s
+                for z in range(np.uint64(rows.indptr[row]), np.uint64(rows.indptr[row + 1])):
+                    j = np.uint64(rows.indices[z])
+                    found[np.uint64(first[j])] = s
                     first[j] += 1
 
 
@@ -78,7 +78,7 @@ def _search(end, found, sources, order):
     k = 0
     while k < known:
         s = np.int64(order[k])
-        for z in range(end[s - 1] if s > 0 else 0, end[s]):
+        for z in range(np.uint64(end[s - 1]) if s > 0 else np.uint64(0), np.uint64(end[s])):
             j = found[z]
             if not seen[j]:
                 seen[j] = True
@@ -123,7 +123,7 @@ def _targets(rows, policy, target, count):
         likeliest = 0.0
         if policy[s] >= 0:
             row = s * rows.reward.shape[1] + policy[s]
-            for z in range(rows.indptr[row], rows.indptr[row + 1]):
+            for z in range(np.uint64(rows.indptr[row]), np.uint64(rows.indptr[row + 1])):
                 j = np.int64(rows.indices[z])
                 if j != s and rows.data[z] > likeliest:
                     likeliest = rows.data[z]
