@@ -25,3 +25,8 @@ def sometimes(prompt, completion, **columns):
 
 def lists(prompt, completion, **columns):
     return [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+
+
+def nothing(prompt: str, completion: str, **columns: Any) -> float:
+    """0, whatever was written."""
+    return 0.0

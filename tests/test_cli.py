@@ -88,6 +88,7 @@ def test_without_a_command_it_helps(capsys):
         (["train"], "ConfigError: what shall be trained?"),
         (["train", "grop"], "Did you mean `grpo`?"),
         (["train", "grpo", "--name", "../x"], "ConfigError: `../x` cannot name a run"),
+        (["train", "grpo", "--name", ""], "ConfigError: '' cannot name a run"),
         (["train", "grpo", "--reward", "nowhere.py:score"], "ConfigError: there is no file"),
         (["train", "grpo", "--qiet"], "Did you mean `--quiet`?"),
         (["train", "--resume", "frist"], "Did you mean `first`?"),

@@ -85,6 +85,21 @@ def test_two_steps_of_another_kind(recipe, settings, folder, tmp_path):
         assert any(not torch.equal(t, second[name]) for name, t in first.items())
 
 
+def test_iterations_that_teach_nothing_are_said_once(folder, tmp_path, capsys):
+    settings = {"recipe": "online_rft", "optim": {"lr": 1e-3}, "iterations": 3}
+    unrewarded = tasks.world("online_rft", folder, reward=judges.nothing)
+    logpi.train(world=unrewarded, directory=tmp_path / "none", **settings)
+    said = capsys.readouterr().out
+    assert said.count("iteration 1: every credit was 0, so there was nothing to learn.") == 1
+    assert said.count("nothing to learn") == 1
+    logpi.train(
+        world=tasks.world("sft", folder),
+        directory=tmp_path / "some",
+        **settings | {"recipe": "sft"},
+    )
+    assert "nothing to learn" not in capsys.readouterr().out
+
+
 def test_tensorboard_is_written_where_it_is_asked_for(folder, tmp_path):
     pytest.importorskip("tensorboard")
     done = run("sft", folder, tmp_path / "run", log={"tensorboard": True})

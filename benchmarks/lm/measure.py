@@ -44,16 +44,21 @@ def cpu_seconds() -> float:
 
 def peak_mb() -> dict[str, float]:
     """Peak resident memory in MB: of this process, and of its living children added up."""
-    scale = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-    children = 0
-    for pid in _children():
-        try:
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        except OSError:
-            continue
-        children += sum(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM"))
+    own = _peak_bytes("self")
+    if own is None:  # no /proc
+        scale = 1 if sys.platform == "darwin" else 1024
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    children = sum(_peak_bytes(pid) or 0 for pid in _children())
     return {"process": own / 1e6, "children": children / 1e6}
+
+
+def _peak_bytes(pid: str) -> int | None:
+    """Of the program that the process runs now: Linux's `ru_maxrss` counts who started it too."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return sum(int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM"))
 
 
 class Clock:

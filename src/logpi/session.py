@@ -36,6 +36,7 @@ class Session:
         """Nothing has happened yet."""
         self.trainer, self.rundir, self.quiet = trainer, rundir, quiet
         self.config, self.callbacks = rundir.config, callbacks
+        self._why: str | None = None
         self._latest = Latest(rundir.path / "checkpoints")
         self._best = Best(rundir.path / "best") if self.config.evaluate.keep_best else None
 
@@ -56,8 +57,8 @@ class Session:
                 self.rundir.record(trainer.done, metrics)
                 loggers.record(trainer.done, metrics)
                 reporter.update(trainer.done, metrics)
-                if not metrics["rows"]:
-                    reporter.say(f"iteration {trainer.done}: no rows were left to learn from.")
+                if idle := self._idle(metrics):
+                    reporter.say(f"iteration {trainer.done}: {idle}.")
                 if interrupt and trainer.done < config.iterations:
                     self._checkpoint()
                     return str(interrupt.requested)
@@ -103,6 +104,15 @@ class Session:
                 self._checkpoint()
                 raise
         return outcome.metrics
+
+    def _idle(self, metrics: Mapping[str, float]) -> str | None:
+        """Why nothing was learned, said of the first of several such iterations alone."""
+        before, self._why = self._why, None
+        if not metrics["rows"]:
+            self._why = "no rows were left to learn from"
+        elif metrics.get("skipped") == 1.0:
+            self._why = "every credit was 0, so there was nothing to learn"
+        return self._why if self._why != before else None
 
     def _evaluate(self) -> dict[str, float]:
         trainer = self.trainer

@@ -57,7 +57,7 @@ def _what(given: Namespace) -> tuple[list[str], Path | None, bool]:
     if resumed and "=" in resumed:  # `--resume iterations=400`: the option's own word is left out
         words.insert(0, resumed)
         resumed = ""
-    named = run_path(given.name) if given.name else None
+    named = None if given.name is None else run_path(given.name)
     if resumed is None:
         if not words or "=" in words[0]:
             raise ConfigError(

@@ -194,6 +194,21 @@ def test_unknown_options_are_refused():
         load(folder("llama"), lora={"rank": 4})
 
 
+@pytest.mark.parametrize(
+    "lora", [{"r": 0}, {"r": "x"}, {"r": 2.5}, {"r": True}, {"alpha": "x"}, {"alpha": -1.0}]
+)
+def test_an_impossible_size_of_an_adapter_is_said(lora):
+    (key,) = lora
+    with pytest.raises(ModelError, match=f"lora {key} is .*must be a positive"):
+        load(folder("llama"), lora=lora)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "hpu:0", "cuda:99"])
+def test_a_device_that_is_not_there_is_said_before_anything_is_loaded(device):
+    with pytest.raises(ModelError, match=f"device '{device}' cannot be used here"):
+        load("nowhere", device=device)
+
+
 def test_a_model_that_is_no_causal_one_is_refused(tmp_path):
     place = copied(tmp_path)
     edited(place / "config.json", model_type="vit", architectures=["ViTModel"])

@@ -171,13 +171,11 @@ def load(
 
     Raises `ModelError` where there is no such model, it is no causal one, it keeps no key-value
     cache, it brings code of its own, neither its tokenizer nor its generation_config.json names an
-    end-of-sequence token, or an option is unknown.
+    end-of-sequence token, an option is unknown, or the device is not there.
     """
     if dtype not in _DTYPES:
         raise ModelError(f"dtype {dtype!r} is unknown. Choose one of {', '.join(sorted(_DTYPES))}.")
-    place = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    )
+    place = _place(device)
     model, tokenizer = from_pretrained(
         path, dtype=dtype, attention=None if attention == "auto" else attention
     )
@@ -191,7 +189,22 @@ def load(
     return _describe(model, tokenizer, place)
 
 
-def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
+def _place(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except Exception as error:  # what a build of torch without it raises differs by device
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ModelError(
+            f"the device {device!r} cannot be used here: {reason}. Give auto, cpu, or a device "
+            "that this machine and this build of torch have, such as cuda:0."
+        ) from error
+    return place
+
+
+def _check_lora(lora: Mapping[str, Any]) -> None:
     if unknown := set(lora) - _LORA_KEYS:
         raise ModelError(
             f"unknown lora option {sorted(unknown)}. Choose among {sorted(_LORA_KEYS)}."
@@ -201,7 +214,18 @@ def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
             f"lora dropout is {lora['dropout']}, but sampling and training must see the same "
             "policy. Set it to 0."
         )
-    rank = int(lora.get("r", 16))
+    for key, kind in (("r", int), ("alpha", int | float)):
+        value = lora.get(key, 1)
+        if not isinstance(value, kind) or isinstance(value, bool) or not value > 0:
+            raise ModelError(
+                f"lora {key} is {value!r}, but must be a positive "
+                f"{'whole number' if kind is int else 'number'}, such as {key}=16."
+            )
+
+
+def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
+    _check_lora(lora)
+    rank = lora.get("r", 16)
     config = LoraConfig(
         r=rank,
         lora_alpha=lora.get("alpha", 2 * rank),

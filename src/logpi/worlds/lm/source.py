@@ -47,30 +47,25 @@ class SampledSource:
         group_size: int,
         seed: int,
         compare: str = "none",
-        behaviour: LanguageModel | None = None,
         step_separator: str | None = None,
         max_draws: int = 4,
     ) -> None:
-        """`behaviour` samples instead of the policy, where its samples are filtered."""
+        """Begin at the first prompt; nothing is sampled yet."""
         self._examples, self._prompts = examples, prompts
         self._shuffle = Shuffle(len(examples), seed=seed)
         self.state, self.restore = self._shuffle.state, self._shuffle.restore
         self._rewards, self._sampling, self._seed = rewards, sampling, seed
         self._prompts_per_batch, self._group_size = prompts_per_batch, group_size
-        self._compare, self._behaviour = compare, behaviour
+        self._compare = compare
         self._step_separator, self._max_draws = step_separator, max_draws
 
     def draw(self, policy: Any, iteration: int) -> Batch:
         """Sampled and judged completions; `policy` is what samples them."""
-        lm = self._behaviour or policy.lm
-        draws = [self._draw_once(lm, iteration, 0)]
+        draws = [self._draw_once(policy.lm, iteration, 0)]
         if self._compare == "mixed-groups":
             while _groups(draws) < self._prompts_per_batch and len(draws) < self._max_draws:
-                draws.append(self._draw_once(lm, iteration, len(draws)))
-        batch = joined(draws, self._prompts_per_batch if self._compare == "mixed-groups" else None)
-        if self._behaviour is not None:
-            batch = replace(batch, logp_old=None, logp_sampler=None)
-        return batch
+                draws.append(self._draw_once(policy.lm, iteration, len(draws)))
+        return joined(draws, self._prompts_per_batch if self._compare == "mixed-groups" else None)
 
     def _draw_once(self, lm: LanguageModel, iteration: int, draw: int) -> Batch:
         chosen = self._shuffle.take(self._prompts_per_batch)

@@ -21,6 +21,7 @@ from logpi.worlds.lm.data import Example, encode_all, read
 from logpi.worlds.lm.decoding import Sampling
 from logpi.worlds.lm.demos import demo_data, demo_model
 from logpi.worlds.lm.evaluate import Evaluator, Kind
+from logpi.worlds.lm.filtered import FilteredSource
 from logpi.worlds.lm.given import DemonstrationSource, PairSource
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.model import LanguageModel, load
@@ -275,7 +276,7 @@ class OpenLM:
         if kind == "pairs":
             return PairSource(encoded, pairs=c.prompts_per_batch, seed=self._seed)
         assert self.rewards is not None
-        return SampledSource(
+        sampled = SampledSource(
             self._examples,
             [ids[0] for ids in encoded],
             self.rewards,
@@ -284,21 +285,22 @@ class OpenLM:
             group_size=c.group_size,
             seed=self._seed,
             compare=_COMPARE.get(self.recipe.data, "none"),
-            behaviour=self._behaviour(),
             step_separator=c.step_separator,
             max_draws=c.max_draws,
         )
-
-    def _behaviour(self) -> LanguageModel | None:
         if self.recipe.data != "filtered":
-            return None
+            return sampled
+        prompts = len(self._examples)
+        return FilteredSource(sampled, self._behaviour(), self.recipe.credit, prompts=prompts)
+
+    def _behaviour(self) -> LMPolicy:
         assert self.reference is not None
         if self.reference.lm is self.lm:
             raise ConfigError(
                 "rft samples from the initial model, which an adapter shares with the policy. Give "
                 "reference=... a second copy of the model, or take online_rft."
             )
-        return self.reference.lm
+        return self.reference
 
     def _open_critic(self) -> Critic | None:
         if self.recipe.critic is None:
