@@ -105,6 +105,7 @@ SURFACE = {
         "ShapeError",
         "TrajectoryError",
     ],
+    "logpi.core.closed": ["ClosedForm", "ClosedWorld", "Forward"],
     "logpi.core.examples": ["signals"],
     "logpi.core.groups": ["group_index", "group_mean", "group_sizes", "group_spread", "group_sum"],
     "logpi.core.near": ["within_reach"],
@@ -121,7 +122,7 @@ SURFACE = {
         "vtrace_advantage",
         "vtrace_value",
     ],
-    "logpi.core.seeds": ["mix"],
+    "logpi.core.seeds": ["mix", "seed_torch"],
     "logpi.core.surrogate": ["surrogate", "surrogate_slope"],
     "logpi.core.traits": ["Traits", "factory", "fitting", "name_of", "traits", "traits_of"],
     "logpi.core.types": [

@@ -209,8 +209,7 @@ def train(
     `recipe="grpo"` takes the paper's settings, `{"name": "grpo", "beta": 0.0}` changes one. The run
     is written to `directory` (runs/RECIPE by default), which must not exist unless `resume` is set.
 
-    In environments `total_steps` may stand for `iterations`: so many decisions in all, at least,
-    of a recipe with a critic, whose iterations have a fixed number of them.
+    In environments, with a critic, `total_steps` decisions may stand for `iterations`, rounded up.
     Each of `callbacks` is given every iteration's number and figures; a true answer ends the run.
 
     Raises `LogpiError` where something given cannot be used, before anything is written, and
