@@ -141,9 +141,9 @@ def lengths_and_spreads_turn() -> Numbers:
 
 @_FOUND.claim(
     "Looking for bad policies and rewards in [−1, 1] instead of drawing them, GRPO's mean gradient "
-    "is found pointing away from the gradient of the return: its cosine is below {grpo:.0f}, how far "
-    "depends on the last digits of the search. The same search finds nothing against leave-one-out: "
-    "{rloo:.4f}."
+    "is found pointing away from the gradient of the return: its cosine is below {grpo:.0f}, how "
+    "far depends on the last digits of the search. The same search finds nothing against "
+    "leave-one-out: {rloo:.4f}."
 )
 def grpo_can_point_away() -> Numbers:
     """The search for a worst case."""
