@@ -84,3 +84,8 @@ def test_weights_may_begin_as_pytorch_has_them():
     w = first("orthogonal")
     assert torch.allclose(w.T @ w, 2 * torch.eye(4), atol=1e-5)
     assert not torch.equal(first("torch"), first("torch", seed=4))
+
+
+def test_a_net_that_cannot_read_the_observations_is_refused():
+    with pytest.raises(ShapeError, match=r"cannot read observations \[2, 4\].*3x2"):
+        net_of(nn.Linear(3, 2), (4,), 2)

@@ -164,9 +164,16 @@ def _check(net: nn.Module, shape: Sequence[int], outputs: int) -> None:
     dtype = next((p.dtype for p in net.parameters()), torch.float32)
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     was = net.training
-    with torch.no_grad():
-        out = net.eval()(torch.zeros(2, *shape, dtype=dtype, device=device))
-    net.train(was)
+    try:
+        with torch.no_grad():
+            out = net.eval()(torch.zeros(2, *shape, dtype=dtype, device=device))
+    except Exception as error:
+        raise ShapeError(
+            f"the net cannot read observations [2, {', '.join(map(str, shape))}], two of this "
+            f"environment's: {error}"
+        ) from error
+    finally:
+        net.train(was)
     if tuple(out.shape) != (2, outputs):
         raise ShapeError(
             f"the net turns observations [2, {', '.join(map(str, shape))}] into "

@@ -255,6 +255,7 @@ def warn_lost(number: int) -> None:
     warnings.warn(
         f"environment {number} does not come back: the same actions after the same reset lead "
         "elsewhere, so something else decides it too. It begins a new episode, and the run is not "
-        "what it would have been without the stop.",
+        "what it would have been without the stop; with world.renew=true it would be, where what "
+        "else decides is what earlier episodes left in the environment.",
         stacklevel=3,
     )
