@@ -46,8 +46,9 @@ def discounted_sum(
     own = x if last is None else torch.where(end, x + discount * last, x)
     factor = torch.where(end, 0.0, discount)
     finite = bool(own.isfinite().all())  # else what is not must not pass an end, as 0 · NaN would
-    if finite and own.is_cpu and own.dtype in (torch.float32, torch.float64):
-        return _summed(own.detach(), factor.detach())
+    plain = own.is_cpu and own.dtype in (torch.float32, torch.float64)
+    if finite and plain and not (own.requires_grad or factor.requires_grad):
+        return _summed(own, factor)
     carry, found = torch.zeros_like(own[:, 0]), list[Tensor]()
     for here, ahead in reversed(list(zip(own.unbind(1), factor.unbind(1), strict=True))):
         carry = torch.where(ahead == 0, here, torch.addcmul(here, ahead, carry))
@@ -61,7 +62,7 @@ def _summed(own: Tensor, factor: Tensor) -> Tensor:
     y, ahead = (x.t().clone(memory_format=torch.contiguous_format).numpy() for x in (own, factor))
     for t in range(len(y) - 2, -1, -1):
         y[t] += ahead[t] * y[t + 1]
-    return torch.from_numpy(y).t()  # pyright: ignore[reportUnknownMemberType] # ndarray of any dtype
+    return torch.from_numpy(y).t().contiguous()  # pyright: ignore[reportUnknownMemberType] # ndarray of any dtype
 
 
 def discount_to_here(

@@ -169,14 +169,10 @@ class Signals:
         facts.update(known)
         return Signals(**facts)
 
-    def known_to(self, reads: frozenset[str]) -> dict[str, Tensor]:
-        """The facts that a coefficient may read, by name, but for `logp`, which moves.
-
-        Those of the batch and the credit always; what else was added where `reads` names it.
-        """
+    def known(self) -> dict[str, Tensor]:
+        """The facts that somebody supplied, by name."""
         facts = {name: getattr(self, name) for name in _NAMES}
-        kept = _SHARED | {"credit"} | reads
-        return {k: x for k, x in facts.items() if x is not None and k in kept and k != "logp"}
+        return {name: x for name, x in facts.items() if x is not None}
 
     def take(self, rows: Int[Tensor, " k"]) -> Signals:
         """The facts of these rows, in this order."""

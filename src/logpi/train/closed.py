@@ -19,7 +19,6 @@ from logpi.core.near import within_reach
 from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix
 from logpi.core.surrogate import surrogate_slope
-from logpi.core.traits import traits_of
 from logpi.core.types import Regulariser, Signals
 from logpi.train.config import RunConfig
 from logpi.train.flat import FlatAdamW
@@ -73,23 +72,26 @@ class ClosedUpdate:
         config, steps = self._config, 0
         whole = Pushed.nothing(work.weight)
         told = corrected(work.signals, recipe, work.weight)
-        for number in range(recipe.epochs):
-            seed = mix(config.seed, iteration, number)
-            parts = partition(work.signals, config.minibatches, seed=seed)
-            order = torch.cat(parts).numpy()
-            if len(parts) > 1:
-                self._form.arrange(order)
-            epoch = _Epoch(work, told, order, share=len(parts), recipe=recipe)
-            for part in _slices(parts):
-                if not self._step(epoch, part, recipe):
+        try:
+            for number in range(recipe.epochs):
+                seed = mix(config.seed, iteration, number)
+                parts = partition(work.signals, config.minibatches, seed=seed)
+                if not parts:  # no decision is left
                     break
-                steps += 1
-            epoch.tell(whole)
-            if epoch.ended_early:
-                break
-        for optimizer in self._flat:
-            optimizer.zero_grad()
-        whole.logp.masked_fill_(~work.live, torch.nan)
+                order = torch.cat(parts).numpy()
+                if len(parts) > 1:
+                    self._form.arrange(order)
+                epoch = _Epoch(work, told, order, parts=len(parts))
+                for part in _slices(parts):
+                    if not self._step(epoch, part, recipe):
+                        break
+                    steps += 1
+                epoch.tell(whole)
+                if epoch.ended_early:
+                    break
+        finally:
+            for optimizer in self._flat:
+                optimizer.zero_grad()
         return whole, {**(self._figures() if steps else {}), "steps": float(steps)}
 
     def _step(self, epoch: _Epoch, part: slice, recipe: Recipe) -> bool:
@@ -98,12 +100,12 @@ class ClosedUpdate:
         found = self._form.forward(part, entropy=bonus is not None)
         facts = epoch.facts(part, found.logp)
         coefficient = epoch.push(part, found.logp, recipe.coefficient(facts))
-        if recipe.target_kl is not None and too_far(recipe, facts, facts.need("logp")):
+        if too_far(recipe, facts, torch.from_numpy(epoch.logp[part])):
             epoch.ended_early = True
             return False
         of_value = of_entropy = None
-        if found.value is not None:
-            of_value = self._slope_of_value(epoch, part, found.value)
+        if found.value is not None and epoch.target is not None:
+            of_value = self._slope_of_value(epoch, epoch.target[part], part, found.value)
         if bonus is not None:
             of_entropy = self._slope_of_entropy(epoch, part, found, bonus)
         of_logp = surrogate_slope(coefficient, torch.from_numpy(epoch.share[part]))
@@ -113,9 +115,11 @@ class ClosedUpdate:
             optimizer.advance()
         return True
 
-    def _slope_of_value(self, epoch: _Epoch, part: slice, value: ndarray) -> ndarray:
+    def _slope_of_value(
+        self, epoch: _Epoch, target: ndarray, part: slice, value: ndarray
+    ) -> ndarray:
         """∂/∂v of critic_weight · Σ weight (v − target)², 0 where the value is kept back."""
-        optim, target = self._config.optim, epoch.target[part]
+        optim = self._config.optim
         gap = value - target
         pull = epoch.fit[part] * gap
         if optim.value_clip is not None:
@@ -172,22 +176,20 @@ class ClosedUpdate:
 class _Epoch:
     """What the mini-batches of an epoch read, in the epoch's order, and what came of them."""
 
-    def __init__(
-        self, work: Work, told: Tensor, at: ndarray, *, share: int, recipe: Recipe
-    ) -> None:
-        """`told` is how much each decision counts for the critic; both are scaled by `share`."""
-        known = work.signals.known_to(traits_of(recipe.coefficient).reads)
+    def __init__(self, work: Work, told: Tensor, at: ndarray, *, parts: int) -> None:
+        """`told` is how much each decision counts for the critic; one part stands for all."""
+        known = {name: x for name, x in work.signals.known().items() if name != "logp"}
         self._facts = {name: x.numpy().take(at, 0) for name, x in known.items()}
-        self.share = work.weight.numpy().take(at, 0) * share
-        self.live = None if bool(work.live.all()) else work.live.numpy()[at]
-        self.ended_early = False
+        self.share = work.weight.numpy().take(at, 0) * parts
+        self.live = None if bool(work.live.all()) else work.live.numpy().take(at, 0)
+        self.target: ndarray | None = None
         if work.target is not None:
             self.target, self.fit = (x.numpy()[:, 0].take(at) for x in (work.target, told))
-            self.fit *= share
-            assert work.signals.value is not None
-            self.before = work.signals.value.numpy()[:, 0].take(at)
+            self.fit *= parts
+            self.before = self._facts["value"][:, 0]
+        self.ended_early = False
         self._order, self._done = at, 0
-        self._logp, self._coefficient = (np.empty_like(self.share[:, 0]) for _ in range(2))
+        self.logp, self._coefficient = (np.empty_like(self.share) for _ in range(2))
 
     def facts(self, part: slice, logp: ndarray) -> Signals:
         """What the coefficient may read of these decisions."""
@@ -196,13 +198,16 @@ class _Epoch:
 
     def push(self, part: slice, logp: ndarray, coefficient: Tensor) -> Tensor:
         """The coefficients, written down, once they and the log-probabilities are finite."""
-        if self.live is not None:
-            coefficient = torch.where(torch.from_numpy(self.live[part]), coefficient, 0.0)
-        pushed = coefficient.numpy()[:, 0]
-        if not math.isfinite(np.add.reduce(logp) + np.add.reduce(pushed)):
+        seen = told = logp[:, None]
+        if self.live is not None:  # what is known to be 0 counts nowhere
+            here = self.live[part]
+            coefficient = torch.where(torch.from_numpy(here), coefficient, 0.0)
+            seen, told = np.where(here, seen, 0), np.where(here, seen, np.nan)
+        pushed = coefficient.numpy()
+        if not math.isfinite(np.add.reduce(seen, axis=None) + np.add.reduce(pushed, axis=None)):
             rows = torch.from_numpy(self._order[part])
-            check_finite(rows, torch.from_numpy(logp[:, None]), coefficient)
-        self._logp[part], self._coefficient[part] = logp, pushed
+            check_finite(rows, torch.from_numpy(seen), coefficient)
+        self.logp[part], self._coefficient[part] = told, pushed
         self._done = part.stop
         return coefficient
 
@@ -214,8 +219,8 @@ class _Epoch:
     def tell(self, whole: Pushed) -> None:
         """Write down what was pushed, in the batch's order."""
         done = self._order[: self._done]
-        whole.logp.numpy()[done, 0] = self._logp[: self._done]
-        whole.coefficient.numpy()[done, 0] = self._coefficient[: self._done]
+        whole.logp.numpy()[done] = self.logp[: self._done]
+        whole.coefficient.numpy()[done] = self._coefficient[: self._done]
 
 
 def _slices(parts: list[Tensor]) -> list[slice]:

@@ -120,7 +120,7 @@ def _read(path: Path) -> Checkpoint | None:
     whole = raw[_DIGEST:]
     if hashlib.sha256(whole).digest() != raw[:_DIGEST]:
         return None
-    with contextlib.suppress(SafetensorError, ValueError, KeyError):
+    with contextlib.suppress(SafetensorError, ValueError, KeyError, AttributeError):
         size = int.from_bytes(whole[:8], "little")
         told = json.loads(json.loads(whole[8 : 8 + size])["__metadata__"]["told"])
         flat = {kind: _of_bytes(x, kind) for kind, x in load(whole).items()}
@@ -135,4 +135,5 @@ def _read(path: Path) -> Checkpoint | None:
 
 
 def _of_bytes(x: ndarray, kind: str) -> Tensor:
-    return torch.from_numpy(x.copy()).view(getattr(torch, kind.removeprefix("torch.")))
+    dtype = getattr(torch, kind.removeprefix("torch."))
+    return torch.from_numpy(x.copy()).view(dtype) if x.size else torch.empty(0, dtype=dtype)

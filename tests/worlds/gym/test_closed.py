@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from gymnasium import spaces
@@ -10,10 +12,14 @@ from hypothesis import strategies as st
 from tests.worlds.gym.test_published import Streams, trainer
 from torch.testing import assert_close
 
+import logpi
 from logpi.core.closed import ClosedForm, ClosedWorld
+from logpi.core.coefficient import clipped_ratio, plain, total, toward_reference
 from logpi.core.errors import NonFiniteError
 from logpi.train.autograd import AutogradUpdate
 from logpi.train.closed import ClosedUpdate, closed_update
+from logpi.train.config import RunConfig
+from logpi.train.loop import Trainer
 from logpi.train.work import Work
 from logpi.worlds.gym.closed import ClosedNets
 
@@ -37,8 +43,6 @@ class Watched(Streams):
 
 def run(*, closed, recipe="ppo", constants=None, actions=None, iterations=3, **told):
     world = Watched(closed=closed, actions=actions)
-    if recipe == "reinforce":
-        world.critic = None
     loop = trainer(world, recipe=recipe, constants=constants, **told)
     return world, loop, [loop.iterate(records=4) for _ in range(iterations)]
 
@@ -49,7 +53,7 @@ def assert_alike(**options):
     assert all(isinstance(form, ClosedNets) for form in found.given)
     assert not any(known.given)
     pairs = [(known.policy, found.policy)]
-    pairs += [(known.critic, found.critic)] if known.critic is not None else []
+    pairs += [(known.critic, found.critic)]
     for a, b in pairs:
         for p, q in zip(a.parameters(), b.parameters(), strict=True):
             assert_close(q, p, rtol=1e-9, atol=1e-11)
@@ -173,3 +177,96 @@ def test_a_gradient_too_long_for_its_numbers_is_refused(closed):
     world.draw = huge
     with pytest.raises(NonFiniteError, match="policy's gradient is inf"):
         loop.iterate()
+
+
+class Weighted(Watched):
+    """Rows that count nothing stand among the others."""
+
+    def draw(self, policy, iteration):
+        batch = super().draw(policy, iteration)
+        return replace(batch, weight=torch.tensor([0.5, 0.5, 0.0, 0.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("target_kl", [None, 0.02, 0.08])
+def test_decisions_that_count_nothing_end_nothing(target_kl):
+    runs = []
+    for closed in (True, False):
+        world = Weighted(closed=closed)
+        loop = trainer(world, constants={"epochs": 6, "target_kl": target_kl}, minibatches=3)
+        runs.append((world, [loop.iterate().metrics for _ in range(2)]))
+    (found, ours), (known, told) = runs
+    assert [m["steps"] for m in ours] == [m["steps"] for m in told]
+    assert [m["kl_old"] for m in ours] == pytest.approx([m["kl_old"] for m in told])
+    for p, q in zip(known.policy.parameters(), found.policy.parameters(), strict=True):
+        assert_close(q, p, rtol=1e-9, atol=1e-11)
+
+
+class Nothing(Watched):
+    def draw(self, policy, iteration):
+        batch = super().draw(policy, iteration)
+        return replace(batch, mask=torch.zeros_like(batch.mask))
+
+
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_a_batch_without_decisions_moves_nothing_twice(minibatches):
+    moved = []
+    for closed in (True, False):
+        world = Nothing(closed=closed)
+        start = [p.detach().clone() for p in world.policy.parameters()]
+        trainer(world, minibatches=minibatches).iterate()
+        pairs = zip(start, world.policy.parameters(), strict=True)
+        moved.append([bool((a != b).any()) for a, b in pairs])
+    assert moved[0] == moved[1]
+
+
+class Referred(Watched):
+    """The reference is the policy as it began, and no decision earned anything."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.initial = self.policy.copy()
+
+    def draw(self, policy, iteration):
+        batch = super().draw(policy, iteration)
+        return replace(batch, reward=torch.zeros_like(batch.reward))
+
+    def reference_log_prob(self, inputs):
+        return self.initial.log_prob(inputs)
+
+
+def test_nothing_moves_at_the_reference_where_nothing_was_earned():
+    world = Referred(closed=True)
+    world.critic = None
+    start = [p.detach().clone() for p in world.policy.parameters()]
+    pulled = total(clipped_ratio(), toward_reference(0.04))
+    recipe = replace(logpi.recipe("reinforce"), coefficient=pulled)
+    config = RunConfig(recipe={"name": "reinforce"}, world={"kind": "gym"}, iterations=5)
+    Trainer(config, recipe, world).iterate()
+    assert isinstance(world.given[0], ClosedNets)
+    assert all(torch.equal(p, q) for p, q in zip(start, world.policy.parameters(), strict=True))
+
+
+def test_gradients_are_gone_after_an_error():
+    world = Poisoned(closed=True)
+    loop = trainer(world, minibatches=2)
+    loop.iterate()
+    world.whose = "critic"
+    with pytest.raises(NonFiniteError):
+        loop.iterate()
+    both = [*world.policy.parameters(), *world.critic.parameters()]
+    assert not any(p.grad is not None and p.grad.any() for p in both)
+
+
+def test_what_reads_undeclared_facts_reads_them_here_too():
+    def of_value(s):
+        return s.need("credit") * (1 + 0 * s.need("value"))
+
+    worlds = []
+    for coefficient in (of_value, plain):
+        world = Watched(closed=True)
+        recipe = replace(logpi.recipe("a2c"), coefficient=coefficient)
+        config = RunConfig(recipe={"name": "a2c"}, world={"kind": "gym"}, iterations=5)
+        Trainer(config, recipe, world).iterate()
+        worlds.append(world)
+    pairs = zip(*(w.policy.parameters() for w in worlds), strict=True)
+    assert all(torch.equal(p, q) for p, q in pairs)

@@ -99,12 +99,12 @@ def closed_nets(
     # The entropy of a squashed Gaussian is a quadrature, which autograd differentiates.
     if (entropy and policy.options["squash"]) or not inputs.observation.is_cpu:
         return None
-    if critic is not None and type(critic) is not ValueNet:
+    if type(policy) is not GymPolicy or (critic is not None and type(critic) is not ValueNet):
         return None
     actor, valuer = policy.closed(), None if critic is None else critic.closed()
     if actor is None or (critic is not None and valuer is None):
         return None
     trained = [*policy.parameters(), *(critic.parameters() if critic is not None else ())]
-    if any(p.grad is None or not p.requires_grad for p in trained):
+    if any(p.grad is None or not p.requires_grad or p.dtype != trained[0].dtype for p in trained):
         return None
     return ClosedNets(policy, (actor, valuer), inputs, critic)

@@ -22,7 +22,7 @@ from logpi.worlds.gym.nets import MLP
 __all__ = ["Perceptron", "perceptron_of", "qualifies", "squared_error", "with_ones"]
 
 _BLOCK = 512  # observations at a time: what a layer gives of them stays in the processor's cache
-_ROOMS = 128  # blocks whose room is kept
+_KEPT = 2**25  # bytes of room that are kept for the next observations
 
 _Block = tuple[ndarray, list[ndarray]]
 """What a block of columns reads, [i + 1, k], and what its hidden layers gave, each with ones."""
@@ -53,7 +53,7 @@ def qualifies(net: nn.Module) -> bool:
     >>> qualifies(MLP(4, 2)), qualifies(nn.Linear(4, 2))
     (True, False)
     """
-    if type(net) is not MLP or net.activation not in _ACTIVATIONS:
+    if type(net) is not MLP or net.activation not in _ACTIVATIONS or _hooked(net):
         return False
     return all(
         type(layer) is nn.Linear
@@ -61,6 +61,10 @@ def qualifies(net: nn.Module) -> bool:
         and layer.weight.dtype in (torch.float32, torch.float64)
         for layer in net.layers
     )
+
+
+def _hooked(net: nn.Module) -> bool:
+    return any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
 def with_ones(x: Float[ndarray, "k i"]) -> Float[ndarray, "i+1 k"]:
@@ -107,6 +111,7 @@ class Perceptron:
         self._units: dict[tuple[int, int], list[ndarray]] = {}  # by block and its columns
         self._scratch: dict[int, list[tuple[ndarray, ndarray]]] = {}  # by columns
         self._last: list[_Block] = []
+        self._held = 0  # bytes of all units
 
     def serves(self, net: nn.Module) -> bool:
         """Whether this is that net, with its parameters where they were."""
@@ -118,6 +123,9 @@ class Perceptron:
             p is q and p.data_ptr() == at  # type: ignore[union-attr] # q is none where p is
             for p, q, at in zip(found, self.parameters, self._memory, strict=False)
         )
+
+    def __deepcopy__(self, memo: dict[int, object]) -> None:
+        """A copied net has parameters elsewhere: whoever holds the copy finds them anew."""
 
     def forward(self, x: Float[ndarray, "i+1 k"]) -> Float[ndarray, "o k"]:
         """What the net gives of observations, as `with_ones` gives them.
@@ -154,6 +162,7 @@ class Perceptron:
         >>> [g.tolist() for g in slopes]
         [[[1.0, 2.0, 3.0]], [1.0]]
         """
+        assert self._last, "nothing went forward"
         if len(self._last) == 1:
             self._slopes(*self._last[0], d, into)
             return
@@ -198,12 +207,11 @@ class Perceptron:
     def _room(self, block: int, k: int) -> list[ndarray]:
         """What the hidden layers' numbers are written into: the same for as many columns."""
         if (block, k) not in self._units:
-            if len(self._units) == _ROOMS:
-                self._units.clear()
-                self._scratch.clear()
-            self._units[block, k] = [
-                np.ones((len(w) + 1, k), dtype=w.dtype) for w in self._wide[:-1]
-            ]
+            made = [np.ones((len(w) + 1, k), dtype=w.dtype) for w in self._wide[:-1]]
+            self._held += sum(h.nbytes for h in made)
+            if self._held > _KEPT:
+                self._units, self._scratch, self._held = {}, {}, 0
+            self._units[block, k] = made
         return self._units[block, k]
 
 

@@ -19,7 +19,7 @@ from logpi.worlds.gym.columns import Columns, columns_of
 from logpi.worlds.gym.heads import head_of
 from logpi.worlds.gym.nets import CNN, MLP, net_of
 from logpi.worlds.gym.normalise import Normaliser, Reading
-from logpi.worlds.gym.perceptron import Perceptron, perceptron_of
+from logpi.worlds.gym.perceptron import Perceptron, perceptron_of, with_ones
 from logpi.worlds.gym.sampler import Sampler
 from logpi.worlds.gym.spaces import (
     Actions,
@@ -98,6 +98,15 @@ class GymPolicy(nn.Module):
     def log_prob(self, inputs: Steps) -> Float[Tensor, "n t"]:
         """log π(a_t|s_t), without gradient. Where nothing was decided the number means nothing."""
         n, t = inputs.observation.shape[:2]
+        closed = self.closed() if inputs.observation.is_cpu else None
+        if closed is not None:  # to the last bit what an update in closed form begins at
+            x = self.reading.of_array(inputs.observation.flatten(0, 1).numpy())
+            out = closed.numbers(with_ones(x.reshape(n * t, math.prod(self.shape))))
+            mask = inputs.action_mask
+            allowed = None if mask is None else mask.flatten(0, 1).numpy()
+            action = inputs.action.flatten(0, 1).numpy()
+            logp = columns_of(self.head).log_prob(out, action, allowed, entropy=False)[0]
+            return torch.from_numpy(logp).view(n, t)
         rows = torch.arange(n)
         live = torch.ones(n, t, dtype=torch.bool)
         pieces = [self._part(inputs, piece, live, False).logp for piece in self._pieces(rows, t)]
