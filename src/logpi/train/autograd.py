@@ -50,8 +50,8 @@ class AutogradUpdate:
                 if too_far(recipe, part.signals, pushed.logp):
                     trained.optimizer.zero_grad()
                     break
-                seed = mix(config.seed, iteration, 0xC1, steps)
-                figures |= pushed.figures | self._step(part, share, recipe, seed=seed)
+                of_critic = mix(config.seed, iteration, 0xC1, steps)
+                figures |= pushed.figures | self._step(part, share, recipe, seed=of_critic)
                 steps += 1
             else:
                 continue
@@ -89,9 +89,7 @@ class AutogradUpdate:
         assert trained.critic is not None
         assert trained.critic_optimizer is not None
         loss = critic_gradient(trained.critic, work, weight, optim)
-        both = parameters_of(trained.optimizer)
-        both += [(f"critic.{name}", p) for name, p in parameters_of(trained.critic_optimizer)]
-        norm = clip_gradient(both, optim.clip, what="policy's and critic")
+        norm = clip_gradient(trained.parameters(), optim.clip, what="policy's and critic")
         take_step(trained.critic_optimizer)
         take_step(trained.optimizer)
         return {"gradient_norm": norm, "critic_loss": loss}

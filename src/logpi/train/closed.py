@@ -163,13 +163,11 @@ class ClosedUpdate:
 
     def _clip_or_refuse(self) -> float:
         """The same where a sum of squares is not finite: the gradient itself may be."""
-        limit = self._config.optim.clip
-        named = [parameters_of(f) for f in self._flat]
-        if self._trained.together:
-            critic = [(f"critic.{name}", p) for name, p in named[1]]
-            return clip_gradient([*named[0], *critic], limit, what="policy's and critic")
-        whose = zip(("policy", "critic"), named, strict=False)
-        norms = [clip_gradient(parameters, limit, what=what) for what, parameters in whose]
+        limit, trained = self._config.optim.clip, self._trained
+        if trained.together:
+            return clip_gradient(trained.parameters(), limit, what="policy's and critic")
+        whose = zip(("policy", "critic"), self._flat, strict=False)
+        norms = [clip_gradient(parameters_of(f), limit, what=what) for what, f in whose]
         return norms[0]
 
 

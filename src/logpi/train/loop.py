@@ -22,10 +22,7 @@ from logpi.train.config import RunConfig
 from logpi.train.observe import advantage_figures, credited, kl_figures, observe
 from logpi.train.record import decision_records
 from logpi.train.trained import Trained
-from logpi.train.update import (
-    Pushed,
-    clipped,
-)
+from logpi.train.update import Pushed, clipped
 from logpi.train.work import Update, Work, rolled_up, work_of
 
 __all__ = ["Outcome", "Trainer", "World"]

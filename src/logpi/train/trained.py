@@ -17,6 +17,7 @@ from logpi.train.optimizer import (
     load_optimizer,
     make_optimizer,
     optimizer_tensors,
+    parameters_of,
     set_learning_rate,
 )
 from logpi.train.schedule import learning_rate
@@ -49,6 +50,11 @@ class Trained:
                 "the natural step has a trust region and shares no step with the critic: leave out "
                 "optim.clip_together, and give the critic a net of its own."
             )
+
+    def parameters(self) -> list[tuple[str, Parameter]]:
+        """What both optimizers move, by name; the critic's names say whose they are."""
+        critic = [] if self.critic_optimizer is None else parameters_of(self.critic_optimizer)
+        return parameters_of(self.optimizer) + [(f"critic.{name}", p) for name, p in critic]
 
     def set_learning_rates(self, done: int) -> float:
         """The policy's learning rate after so many iterations; both optimizers now have theirs."""

@@ -19,7 +19,15 @@ from torch import nn
 
 from logpi.worlds.gym.nets import MLP
 
-__all__ = ["Perceptron", "perceptron_of", "qualifies", "squared_error", "with_ones"]
+__all__ = [
+    "Perceptron",
+    "activation_of",
+    "perceptron_of",
+    "qualifies",
+    "squared_error",
+    "through",
+    "with_ones",
+]
 
 _BLOCK = 512  # observations at a time: what a layer gives of them stays in the processor's cache
 _KEPT = 2**25  # bytes of room that are kept for the next observations
@@ -77,6 +85,35 @@ def with_ones(x: Float[ndarray, "k i"]) -> Float[ndarray, "i+1 k"]:
     columns = np.empty((i + 1, k), dtype=x.dtype)
     columns[:i], columns[i] = x.T, 1
     return columns
+
+
+def activation_of(net: MLP) -> Callable[..., ndarray]:
+    """What stands between the layers of a net that qualifies, as a function of `z` and `out`.
+
+    >>> activation_of(MLP(4, 2)) is np.tanh
+    True
+    """
+    return _ACTIVATIONS[net.activation][0]
+
+
+def through(
+    wide: Sequence[ndarray], x: ndarray, units: Sequence[ndarray], f: Callable[..., ndarray]
+) -> Float[ndarray, "o k"]:
+    """What layers [o, i + 1], biases last, give of columns x [i + 1, k] that end in ones.
+
+    Each of `units` [o + 1, k], whose last row is ones, is written with what a hidden layer gives.
+
+    >>> one = np.ones((2, 1))
+    >>> through([one.T, one.T], one, [one.copy()], np.tanh).item()
+    1.964
+    """
+    h = x
+    for w, following in zip(wide[:-1], units, strict=True):
+        z = following[:-1]
+        np.dot(w, h, out=z)
+        f(z, out=z)
+        h = following
+    return np.dot(wide[-1], h)
 
 
 def perceptron_of(net: nn.Module, known: Perceptron | None) -> Perceptron | None:
@@ -180,13 +217,7 @@ class Perceptron:
             np.concatenate(pair, 1, out=both)
 
     def _through(self, x: ndarray, units: list[ndarray]) -> ndarray:
-        h = x
-        for w, following in zip(self._wide[:-1], units, strict=True):
-            z = following[:-1]
-            np.dot(w, h, out=z)
-            self._f(z, out=z)
-            h = following
-        return np.dot(self._wide[-1], h)
+        return through(self._wide, x, units, self._f)
 
     def _slopes(
         self, x: ndarray, units: list[ndarray], d: ndarray, into: Sequence[ndarray]

@@ -12,7 +12,7 @@ from logpi.worlds.gym.columns import columns_of
 from logpi.worlds.gym.heads import Head
 from logpi.worlds.gym.nets import MLP
 from logpi.worlds.gym.normalise import Reading
-from logpi.worlds.gym.perceptron import qualifies
+from logpi.worlds.gym.perceptron import activation_of, qualifies, through
 
 __all__ = ["Sampler"]
 
@@ -35,7 +35,7 @@ class Sampler:
             arrays = ([p.detach().numpy() for p in pair] for pair in pairs)
             self._layers = [np.concatenate((w, b[:, None]), 1) for w, b in arrays]
             self._read = reading.array_reader()
-            self._f = np.tanh if net.activation == "tanh" else _relu
+            self._f = activation_of(net)
 
     def __call__(
         self,
@@ -82,19 +82,10 @@ class Sampler:
         if not self._room or self._room[0].shape[1] != n:
             self._make_room(n)
         x = self._read(observation)
-        h = self._room[0]
-        h[:-1] = x.reshape(n, len(h) - 1).T
-        for w, following in zip(self._layers, self._room[1:], strict=False):
-            z = following[:-1]
-            np.dot(w, h, out=z)
-            self._f(z, out=z)
-            h = following
-        return np.dot(self._layers[-1], h)
+        first = self._room[0]
+        first[:-1] = x.reshape(n, len(first) - 1).T
+        return through(self._layers, first, self._room[1:], self._f)
 
     def _make_room(self, n: int) -> None:
         """What each layer reads of n observations, with a last row of ones that meets the bias."""
         self._room = [np.ones((w.shape[1], n), dtype=w.dtype) for w in self._layers]
-
-
-def _relu(z: ndarray, out: ndarray) -> ndarray:
-    return np.maximum(z, 0, out=out)
