@@ -124,7 +124,15 @@ SURFACE = {
     ],
     "logpi.core.seeds": ["mix", "seed_torch"],
     "logpi.core.surrogate": ["surrogate", "surrogate_slope"],
-    "logpi.core.traits": ["Traits", "factory", "fitting", "name_of", "traits", "traits_of"],
+    "logpi.core.traits": [
+        "Traits",
+        "factory",
+        "fitting",
+        "made_of",
+        "name_of",
+        "traits",
+        "traits_of",
+    ],
     "logpi.core.types": [
         "Aggregate",
         "Batch",
@@ -141,7 +149,13 @@ SURFACE = {
         "StepwisePolicy",
         "TrustPolicy",
     ],
-    "logpi.core.derived": ["critic_target", "penalised", "start_discounted", "whitened"],
+    "logpi.core.derived": [
+        "credit_and_target",
+        "critic_target",
+        "penalised",
+        "start_discounted",
+        "whitened",
+    ],
     "logpi.audit": ["AuditReport", "audit", "claims", "loss", "sampled", "worst_case"],
     "logpi.mdp": [
         "FiniteMDP",

@@ -341,9 +341,9 @@ def total(*terms: Coefficient) -> Coefficient:
 
 
 def _gated(credit: Tensor, ratio: Tensor, low: float, high: float) -> Tensor:
-    """A ρ, and 0 where ρ has left [1 − low, 1 + high] to the side that A pushes it to."""
-    beyond = ratio - ratio.clamp(1 - low, 1 + high)
-    return (credit * ratio).masked_fill(credit.sign() * beyond > 0, 0.0)
+    """A ρ, and 0 where the clipped one is the smaller: min(ρA, clip(ρ)A) then has no slope."""
+    pushed = credit * ratio
+    return pushed.masked_fill(pushed > credit * ratio.clamp(1 - low, 1 + high), 0.0)
 
 
 def _ratio(s: Signals) -> Tensor:

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logpi.core.returns import discount_to_here
-from logpi.core.traits import factory, fitting, traits_of
+from logpi.core.traits import factory, made_of, traits_of
 from logpi.core.types import Credit, Signals
 
-__all__ = ["critic_target", "penalised", "start_discounted", "whitened"]
+__all__ = ["credit_and_target", "critic_target", "penalised", "start_discounted", "whitened"]
 
 
 @factory()
@@ -29,8 +29,7 @@ def whitened(credit: Credit, epsilon: float = 1e-8) -> Credit:
     [[-1.0, -1.0], [1.0, 1.0]]
     """
 
-    def of_batch(s: Signals) -> Tensor:
-        x = credit(s)
+    def scaled(s: Signals, x: Tensor) -> Tensor:
         weight = s.mask * s.weight[:, None]
         mass = weight.sum()
         if mass == 0:
@@ -42,8 +41,8 @@ def whitened(credit: Credit, epsilon: float = 1e-8) -> Credit:
             return torch.zeros_like(x)
         return torch.where(s.mask, (x - mean) / (spread + epsilon), 0.0)
 
-    # The scale is the step's, not the values': the critic is fitted as without it.
-    return fitting(of_batch, lambda s: critic_target(credit, s))
+    # The scale is the step's, not the values'.
+    return made_of(credit, scaled)
 
 
 @factory(reads=("logp_old", "logp_ref"))
@@ -79,12 +78,8 @@ def start_discounted(credit: Credit) -> Credit:
     >>> start_discounted(reward_to_go())(signals()).tolist()
     [[1.0, 1.0], [2.0, 2.0]]
     """
-
-    def of_start(s: Signals) -> Tensor:
-        return discount_to_here(s.discount, s.end) * credit(s)
-
-    # γ^t weighs decisions, not values: the critic is fitted as without it.
-    return fitting(of_start, lambda s: critic_target(credit, s))
+    # γ^t weighs decisions, not values.
+    return made_of(credit, lambda s, x: discount_to_here(s.discount, s.end) * x)
 
 
 def critic_target(credit: Credit, s: Signals) -> Float[Tensor, "n t"]:
@@ -99,5 +94,24 @@ def critic_target(credit: Credit, s: Signals) -> Float[Tensor, "n t"]:
     >>> critic_target(td_error, s).tolist() == (s.value + td_error(s)).tolist()
     True
     """
-    target = traits_of(credit).target
-    return s.need("value") + credit(s) if target is None else target(s)
+    return credit_and_target(credit, s)[1]
+
+
+def credit_and_target(
+    credit: Credit, s: Signals
+) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
+    """What decisions earned, and the `critic_target`; what both are made of is computed once.
+
+    >>> from logpi.core.credit import td_error
+    >>> from logpi.core.examples import signals
+    >>> earned, target = credit_and_target(whitened(td_error), s := signals())
+    >>> target.tolist() == critic_target(td_error, s).tolist()
+    True
+    """
+    known = traits_of(credit)
+    if known.made_of is not None:
+        base, change = known.made_of
+        earned, target = credit_and_target(base, s)
+        return change(s, earned), target
+    earned = credit(s)
+    return earned, s.need("value") + earned if known.target is None else known.target(s)

@@ -58,10 +58,13 @@ def discounted_sum(
 
 @np.errstate(over="ignore", invalid="ignore")  # as torch does
 def _summed(own: Tensor, factor: Tensor) -> Tensor:
-    """The same sums over NumPy's rows, which cost a third of what a tensor's operation does."""
+    """The same in log₂ t passes: y_t, and the factor from t on, over twice as many steps each."""
     y, ahead = (x.t().clone(memory_format=torch.contiguous_format).numpy() for x in (own, factor))
-    for t in range(len(y) - 2, -1, -1):
-        y[t] += ahead[t] * y[t + 1]
+    reach = 1
+    while reach < len(y):
+        y[:-reach] += ahead[:-reach] * y[reach:]
+        ahead[:-reach] *= ahead[reach:]
+        reach *= 2
     return torch.from_numpy(y).t().contiguous()  # pyright: ignore[reportUnknownMemberType] # ndarray of any dtype
 
 

@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-__all__ = ["Traits", "factory", "fitting", "name_of", "traits", "traits_of"]
+__all__ = ["Traits", "factory", "fitting", "made_of", "name_of", "traits", "traits_of"]
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +31,8 @@ class Traits:
     beta: float | None = None  # the weight of the reference policy, where one is read
     # what its critic is fitted to, where that is not value + credit
     target: Callable[[Any], Any] | None = None
+    # the credit that this one is made of, and how: the critic is fitted as that one's is
+    made_of: tuple[Callable[[Any], Any], Callable[[Any, Any], Any]] | None = None
 
 
 _TRAITS: WeakKeyDictionary[Callable[..., Any], Traits] = WeakKeyDictionary()
@@ -64,6 +66,22 @@ def fitting(function: F, target: Callable[[Any], Any]) -> F:
     True
     """
     _TRAITS[function] = replace(traits_of(function), target=target)
+    return function
+
+
+def made_of(base: F, change: Callable[[Any, Any], Any]) -> F:
+    """The credit `change(signals, base(signals))`, whose critic is fitted as without the change.
+
+    >>> from logpi.core.examples import signals
+    >>> made_of(lambda s: s.reward, lambda s, x: 2 * x)(signals()).tolist()
+    [[0.0, 2.0], [0.0, 4.0]]
+    """
+
+    def made(s: Any) -> Any:
+        return change(s, base(s))
+
+    function = cast("F", made)
+    _TRAITS[function] = replace(traits_of(function), made_of=(base, change))
     return function
 
 
@@ -121,6 +139,7 @@ def factory(
                 whole_row or any(k.whole_row for k in known),
                 next((b for b in (beta, *(k.beta for k in known)) if b is not None), None),
                 traits_of(function).target,
+                traits_of(function).made_of,
             )
             return function
 

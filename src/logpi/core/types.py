@@ -121,6 +121,8 @@ def _check(name: str, tensor: Tensor | None, shape: torch.Size) -> None:
 
 
 def _check_ends(mask: Tensor, end: Tensor) -> None:
+    if mask.shape[1] and bool(end[:, -1].all()):  # nothing comes after that
+        return
     place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     last_decision = (
         (mask * place).amax(1) if mask.shape[1] else mask.new_zeros(mask.shape[0], dtype=torch.long)

@@ -8,6 +8,8 @@ are autograd's to rounding, by test.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -69,71 +71,76 @@ class ClosedUpdate:
         self, work: Work, recipe: Recipe, *, iteration: int
     ) -> tuple[Pushed, dict[str, float]]:
         """What was pushed of every decision, and figures, after an iteration's steps."""
-        config, steps = self._config, 0
+        config, steps, taken = self._config, 0, 0
         whole = Pushed.nothing(work.weight)
-        told = corrected(work.signals, recipe, work.weight)
+        epoch: _Epoch | None = None
         try:
             for number in range(recipe.epochs):
                 seed = mix(config.seed, iteration, number)
-                parts = partition(work.signals, config.minibatches, seed=seed)
-                if not parts:  # no decision is left
+                rows = partition(work.signals, config.minibatches, seed=seed)
+                if not rows:  # no decision is left
                     break
-                order = torch.cat(parts).numpy()
-                if len(parts) > 1:
-                    self._form.arrange(order)
-                epoch = _Epoch(work, told, order, parts=len(parts))
-                for part in _slices(parts):
-                    if not self._step(epoch, part, recipe):
-                        break
-                    steps += 1
-                epoch.tell(whole)
-                if epoch.ended_early:
+                if epoch is None:
+                    told = corrected(work.signals, recipe, work.weight)
+                    epoch = _Epoch(work, told, rows)
+                elif len(rows) > 1:  # else it is all of them again
+                    epoch.tell(whole, taken)
+                    epoch.arrange(rows)
+                if len(rows) > 1:
+                    self._form.arrange(epoch.order)
+                taken = self._take(epoch.parts, recipe)
+                steps += taken
+                if taken < len(rows):
                     break
         finally:
             for optimizer in self._flat:
                 optimizer.zero_grad()
+        if epoch is not None:
+            epoch.tell(whole, taken)
         return whole, {**(self._figures() if steps else {}), "steps": float(steps)}
 
-    def _step(self, epoch: _Epoch, part: slice, recipe: Recipe) -> bool:
+    def _take(self, parts: list[_Part], recipe: Recipe) -> int:
+        """How many steps were taken: fewer than there are parts, if the policy comes too far."""
+        for taken, part in enumerate(parts):
+            if not self._step(part, recipe):
+                return taken
+        return len(parts)
+
+    def _step(self, part: _Part, recipe: Recipe) -> bool:
         """Whether policy and critic have moved: not where the policy has come too far."""
         bonus = recipe.regulariser
-        found = self._form.forward(part, entropy=bonus is not None)
-        facts = epoch.facts(part, found.logp)
-        coefficient = epoch.push(part, found.logp, recipe.coefficient(facts))
-        if too_far(recipe, facts, torch.from_numpy(epoch.logp[part])):
-            epoch.ended_early = True
+        found = self._form.forward(part.at, entropy=bonus is not None)
+        part.logp[:] = found.logp
+        coefficient = part.push(recipe.coefficient(part.facts))
+        if recipe.target_kl is not None and too_far(recipe, part.facts, part.seen()):
             return False
         of_value = of_entropy = None
-        if found.value is not None and epoch.target is not None:
-            of_value = self._slope_of_value(epoch, epoch.target[part], part, found.value)
+        if found.value is not None and part.fit is not None:
+            of_value = self._slope_of_value(part.fit, found.value)
         if bonus is not None:
-            of_entropy = self._slope_of_entropy(epoch, part, found, bonus)
-        of_logp = surrogate_slope(coefficient, torch.from_numpy(epoch.share[part]))
+            of_entropy = self._slope_of_entropy(part, found, bonus)
+        of_logp = surrogate_slope(coefficient, part.share)
         self._form.backward(of_logp.numpy()[:, 0], of_entropy, of_value)
         self._norm = self._clip()
         for optimizer in self._flat:
             optimizer.advance()
         return True
 
-    def _slope_of_value(
-        self, epoch: _Epoch, target: ndarray, part: slice, value: ndarray
-    ) -> ndarray:
+    def _slope_of_value(self, fit: _Fit, value: ndarray) -> ndarray:
         """∂/∂v of critic_weight · Σ weight (v − target)², 0 where the value is kept back."""
         optim = self._config.optim
-        gap = value - target
-        pull = epoch.fit[part] * gap
+        gap = value - fit.target
+        pull = fit.weight * gap
         if optim.value_clip is not None:
-            v, before, wanted = map(torch.from_numpy, (value, epoch.before[part], target))
+            v, before, wanted = map(torch.from_numpy, (value, fit.before, fit.target))
             pull *= within_reach(v, before, wanted, reach=optim.value_clip).numpy()
         self._missed = (pull, gap)
         return pull * (2 * optim.critic_weight)
 
-    def _slope_of_entropy(
-        self, epoch: _Epoch, part: slice, found: Forward, bonus: Regulariser
-    ) -> ndarray:
+    def _slope_of_entropy(self, part: _Part, found: Forward, bonus: Regulariser) -> ndarray:
         """∂/∂H of −Σ weight · regulariser(H), over the decisions that count."""
         assert found.entropy is not None
-        counted = epoch.counted(part)
+        counted = part.counted()
         entropy = torch.from_numpy(found.entropy[:, None]).requires_grad_()
         slope = torch.autograd.grad((counted * bonus(entropy)).sum(), entropy)[0]
         mass = float(counted.sum())
@@ -171,56 +178,105 @@ class ClosedUpdate:
         return norms[0]
 
 
-class _Epoch:
-    """What the mini-batches of an epoch read, in the epoch's order, and what came of them."""
+class _Fit(NamedTuple):
+    """What the critic is to learn of k decisions, [k] each."""
 
-    def __init__(self, work: Work, told: Tensor, at: ndarray, *, parts: int) -> None:
-        """`told` is how much each decision counts for the critic; one part stands for all."""
-        known = {name: x for name, x in work.signals.known().items() if name != "logp"}
-        self._facts = {name: x.numpy().take(at, 0) for name, x in known.items()}
-        self.share = work.weight.numpy().take(at, 0) * parts
-        self.live = None if bool(work.live.all()) else work.live.numpy().take(at, 0)
-        self.target: ndarray | None = None
-        if work.target is not None:
-            self.target, self.fit = (x.numpy()[:, 0].take(at) for x in (work.target, told))
-            self.fit *= parts
-            self.before = self._facts["value"][:, 0]
-        self.ended_early = False
-        self._order, self._done = at, 0
-        self.logp, self._coefficient = (np.empty_like(self.share) for _ in range(2))
+    target: ndarray
+    weight: ndarray
+    before: ndarray  # what the values were when the batch was drawn
 
-    def facts(self, part: slice, logp: ndarray) -> Signals:
-        """What the coefficient may read of these decisions."""
-        known = {k: torch.from_numpy(x[part]) for k, x in self._facts.items()}
-        return Signals(**known, logp=torch.from_numpy(logp[:, None]))
 
-    def push(self, part: slice, logp: ndarray, coefficient: Tensor) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A mini-batch: what the coefficient reads of its k decisions, and how much they count."""
+
+    at: slice  # in the order of the epoch
+    rows: Tensor  # [k] their numbers in the batch
+    facts: Signals  # its `logp` is that of the last step
+    logp: ndarray  # [k] the same numbers, where a step writes them
+    coefficient: Tensor  # [k, 1] that of the last step
+    share: Tensor  # [k, 1]
+    live: Tensor | None  # [k, 1]; none where all are
+    fit: _Fit | None
+
+    def push(self, coefficient: Tensor) -> Tensor:
         """The coefficients, written down, once they and the log-probabilities are finite."""
-        seen = told = logp[:, None]
+        seen = self.logp
         if self.live is not None:  # what is known to be 0 counts nowhere
-            here = self.live[part]
-            coefficient = torch.where(torch.from_numpy(here), coefficient, 0.0)
-            seen, told = np.where(here, seen, 0), np.where(here, seen, np.nan)
+            coefficient = torch.where(self.live, coefficient, 0.0)
+            seen = np.where(self.live.numpy()[:, 0], seen, 0)
         pushed = coefficient.numpy()
-        if not math.isfinite(np.add.reduce(seen, axis=None) + np.add.reduce(pushed, axis=None)):
-            rows = torch.from_numpy(self._order[part])
-            check_finite(rows, torch.from_numpy(seen), coefficient)
-        self.logp[part], self._coefficient[part] = told, pushed
-        self._done = part.stop
+        if not math.isfinite(np.add.reduce(seen) + np.add.reduce(pushed, axis=None)):
+            check_finite(self.rows, torch.from_numpy(seen[:, None]), coefficient)
+        self.coefficient.copy_(coefficient)
         return coefficient
 
-    def counted(self, part: slice) -> Tensor:
+    def seen(self) -> Tensor:
+        """[k, 1] the log-probabilities, NaN where a decision is not live."""
+        logp = self.facts.need("logp")
+        return logp if self.live is None else torch.where(self.live, logp, torch.nan)
+
+    def counted(self) -> Tensor:
         """[k, 1] the weights of these decisions, 0 where they are not live."""
-        share = torch.from_numpy(self.share[part])
-        return share if self.live is None else share * torch.from_numpy(self.live[part])
-
-    def tell(self, whole: Pushed) -> None:
-        """Write down what was pushed, in the batch's order."""
-        done = self._order[: self._done]
-        whole.logp.numpy()[done] = self.logp[: self._done]
-        whole.coefficient.numpy()[done] = self._coefficient[: self._done]
+        return self.share if self.live is None else self.share * self.live
 
 
-def _slices(parts: list[Tensor]) -> list[slice]:
-    ends = np.cumsum([len(rows) for rows in parts]).tolist()
-    return [slice(end - len(rows), end) for rows, end in zip(parts, ends, strict=True)]
+class _Epoch:
+    """The decisions in an epoch's order, and its mini-batches, which are slices of them.
+
+    They lie where they are for as long as the mini-batches have the same sizes, so that another
+    epoch only brings them into another order.
+    """
+
+    order: ndarray  # [n] their numbers in the batch
+    parts: list[_Part]
+
+    def __init__(self, work: Work, told: Tensor, rows: list[Tensor]) -> None:
+        """`told` is how much each decision counts for the critic; a part stands for all."""
+        facts = {name: x for name, x in work.signals.known().items() if name != "logp"}
+        known = facts | {"share": work.weight, "told": told}
+        if not bool(work.live.all()):
+            known["live"] = work.live
+        if work.target is not None:
+            known["target"] = work.target
+        self._facts, self._given = set(facts), {name: x.numpy() for name, x in known.items()}
+        self._sizes: list[int] = []
+        self.arrange(rows)
+
+    def arrange(self, rows: list[Tensor]) -> None:
+        """Bring the decisions into this order."""
+        sizes = [len(x) for x in rows]
+        if sizes != self._sizes:
+            self._make_room(sizes)
+        self.order[:] = torch.cat(rows).numpy()
+        for name, x in self._given.items():
+            x.take(self.order, 0, self._ordered[name], "clip")  # raising, it would make a copy
+        for name in ("share", "told"):
+            self._ordered[name] *= len(sizes)
+
+    def tell(self, whole: Pushed, taken: int) -> None:
+        """Write down what was pushed in that many steps, and in the one that came too far."""
+        done = slice(0, self.parts[min(taken, len(self.parts) - 1)].at.stop)
+        logp, here = self._logp[done], self.order[done]
+        if "live" in self._ordered:
+            logp = np.where(self._ordered["live"][done], logp, np.nan)
+        whole.logp.numpy()[here], whole.coefficient.numpy()[here] = logp, self._coefficient[done]
+
+    def _make_room(self, sizes: list[int]) -> None:
+        self._sizes, share = sizes, self._given["share"]
+        self._ordered = {name: np.empty_like(x) for name, x in self._given.items()}
+        self._logp, self._coefficient = np.empty_like(share), np.empty_like(share)
+        self.order = np.empty(len(share), dtype=np.int64)
+        ends = np.cumsum(sizes).tolist()
+        self.parts = [self._part(slice(e - k, e)) for e, k in zip(ends, sizes, strict=True)]
+
+    def _part(self, at: slice) -> _Part:
+        of = {name: torch.from_numpy(x[at]) for name, x in self._ordered.items()}
+        fit = None
+        if "target" in of:
+            fit = _Fit(*(of[name].numpy()[:, 0] for name in ("target", "told", "value")))
+        logp = self._logp[at]
+        facts = Signals(**{name: of[name] for name in self._facts}, logp=torch.from_numpy(logp))
+        rows, coefficient = (torch.from_numpy(x[at]) for x in (self.order, self._coefficient))
+        written = logp[:, 0], coefficient
+        return _Part(at, rows, facts, *written, share=of["share"], live=of.get("live"), fit=fit)

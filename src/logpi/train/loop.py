@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from logpi.core.coefficient import truncated_importance
-from logpi.core.derived import critic_target
 from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix, seed_torch
@@ -19,7 +18,7 @@ from logpi.core.types import Batch, Critic, KeepingSource, Policy, Signals, Sour
 from logpi.train.autograd import AutogradUpdate
 from logpi.train.closed import closed_update
 from logpi.train.config import RunConfig
-from logpi.train.observe import advantage_figures, credited, kl_figures, observe
+from logpi.train.observe import advantage_figures, judged, kl_figures, observe
 from logpi.train.record import decision_records
 from logpi.train.trained import Trained
 from logpi.train.update import Pushed, clipped
@@ -101,8 +100,8 @@ class Trainer:
         )
         weight = recipe.aggregate(batch.mask, batch.weight)
         try:
-            signals = credited(signals, recipe)
-            pushed, figures = self._learn(batch, signals, weight)
+            signals, target = judged(signals, recipe, critic=recipe.critic is not None)
+            pushed, figures = self._learn(batch, signals, weight, target)
         except NonFiniteError as error:
             error.records = self._records(batch, signals, weight, None, rows=min(batch.rows, 64))
             raise
@@ -135,14 +134,13 @@ class Trainer:
         self.world.source.restore(state["source"])
 
     def _learn(
-        self, batch: Batch, signals: Signals, weight: Tensor
+        self, batch: Batch, signals: Signals, weight: Tensor, target: Tensor | None
     ) -> tuple[Pushed, dict[str, float]]:
         recipe = _corrected(self.recipe.at(1 - self.done / self.config.iterations), batch)
         figures = {"learning_rate": self.trained.set_learning_rates(self.done)}
         if not batch.rows:  # nothing was learned from, so AdamW's momentum rests too
             return Pushed.nothing(weight), figures
         live = recipe.live(signals.mask, signals.need("credit"), weight)
-        target = None if recipe.critic is None else critic_target(recipe.credit, signals)
         work = Work(batch.inputs, signals, weight, live, target)
         work = work_of(work, recipe, self.world.policy)
         pushed, found = self._update(work, recipe).learn(work, recipe, iteration=self.done)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from logpi.core.derived import credit_and_target
 from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
 from logpi.core.traits import traits_of
-from logpi.core.types import Batch, Critic, Policy, Signals
+from logpi.core.types import Batch, Credit, Critic, Policy, Signals
 
-__all__ = ["advantage_figures", "corrected", "credited", "kl_figures", "observe", "too_far"]
+__all__ = [
+    "advantage_figures",
+    "corrected",
+    "credited",
+    "judged",
+    "kl_figures",
+    "observe",
+    "too_far",
+]
 
 
 def observe(
@@ -51,7 +61,7 @@ def corrected(signals: Signals, recipe: Recipe, weight: Tensor) -> Tensor:
     (Off-PAC, arXiv 1205.4839, section 2.2). A credit with a target of its own, such as V-trace,
     has ρ inside.
     """
-    if recipe.data != "replay" or traits_of(recipe.credit).target is not None:
+    if recipe.data != "replay" or _has_own_target(recipe.credit):
         return weight
     gap = torch.where(signals.mask, signals.need("logp") - signals.need("logp_old"), 0.0)
     return weight * gap.exp()
@@ -59,13 +69,30 @@ def corrected(signals: Signals, recipe: Recipe, weight: Tensor) -> Tensor:
 
 def credited(signals: Signals, recipe: Recipe) -> Signals:
     """The signals with the recipe's credit; raises `NonFiniteError` where one is not finite."""
+    return judged(signals, recipe, critic=False)[0]
+
+
+def judged(signals: Signals, recipe: Recipe, *, critic: bool) -> tuple[Signals, Tensor | None]:
+    """The same, and what a critic, if there is one, is to be fitted to."""
     _check("reward", signals.reward, signals.mask)
-    credit = recipe.credit(signals)
+    if critic:
+        credit, target = credit_and_target(recipe.credit, signals)
+    else:
+        credit, target = recipe.credit(signals), None
     _check("credit", credit, signals.mask)
-    return signals.having(credit=credit)
+    return signals.having(credit=credit), target
+
+
+def _has_own_target(credit: Credit) -> bool:
+    known = traits_of(credit)
+    if known.made_of is not None:
+        return _has_own_target(known.made_of[0])
+    return known.target is not None
 
 
 def _check(name: str, x: Tensor, mask: Tensor) -> None:
+    if math.isfinite(float(x.sum())):  # NaN and infinity stay in a sum
+        return
     bad = (mask & ~x.isfinite()).any(1).nonzero()[:, 0].tolist()
     if bad:
         raise NonFiniteError(

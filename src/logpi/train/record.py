@@ -72,9 +72,12 @@ def numbers(x: Tensor, mask: list[bool]) -> list[float | bool | None]:
     >>> numbers(torch.tensor([1.0, 0.0, float("nan")]), [True, True, True])
     [1.0, 0.0, None]
     """
+    values = x.tolist()
+    if all(mask) and bool(x.isfinite().all()):
+        return values
     return [
         v if here and (isinstance(v, bool) or math.isfinite(v)) else None
-        for v, here in zip(x.tolist(), mask, strict=True)
+        for v, here in zip(values, mask, strict=True)
     ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -48,21 +49,30 @@ def splits_rows(recipe: Recipe, policy: Policy) -> bool:
     language model's do.
     """
     together = recipe.data == "pairs" or traits_of(recipe.coefficient).whole_row
-    return not together and isinstance(policy, StepwisePolicy)
+    return not together and _stepwise(type(policy))
+
+
+@cache  # a protocol asks for every method anew
+def _stepwise(policy: type) -> bool:
+    return issubclass(policy, StepwisePolicy)
 
 
 def work_of(work: Work, recipe: Recipe, policy: Policy) -> Work:
     """The same work, each decision a row of its own where nothing holds a row together."""
     if not splits_rows(recipe, policy):
         return work
-    assert isinstance(policy, StepwisePolicy)
-    mask = work.signals.mask
+    signals, mask = work.signals.unrolled(), work.signals.mask
+    whole = len(signals.mask) == mask.numel()
+
+    def decisions(x: Tensor) -> Tensor:
+        return (x.reshape(-1) if whole else x[mask])[:, None]
+
     return Work(
-        policy.unroll(work.inputs, mask),
-        work.signals.unrolled(),
-        work.weight[mask][:, None],
-        work.live[mask][:, None],
-        None if work.target is None else work.target[mask][:, None],
+        cast("StepwisePolicy", policy).unroll(work.inputs, mask),
+        signals,
+        decisions(work.weight),
+        decisions(work.live),
+        None if work.target is None else decisions(work.target),
     )
 
 
@@ -105,6 +115,8 @@ def rolled_up(x: Tensor, mask: Tensor, *, empty: float) -> Tensor:
     """
     if x.shape == mask.shape:
         return x
+    if len(x) == mask.numel():
+        return x.reshape(mask.shape)
     out = x.new_full(mask.shape, empty)
     out[mask] = x[:, 0]
     return out

@@ -104,7 +104,8 @@ def closed_nets(
     actor, valuer = policy.closed(), None if critic is None else critic.closed()
     if actor is None or (critic is not None and valuer is None):
         return None
-    trained = [*policy.parameters(), *(critic.parameters() if critic is not None else ())]
+    trained = [*actor.parameters, *policy.head.parameters()]
+    trained += [] if valuer is None else valuer.parameters
     if any(p.grad is None or not p.requires_grad or p.dtype != trained[0].dtype for p in trained):
         return None
     return ClosedNets(policy, (actor, valuer), inputs, critic)

@@ -20,7 +20,15 @@ from scipy.special import expit, log_expit, logit, ndtri
 
 from logpi.worlds.gym.heads import LOG_STD, Bernoulli, Categorical, Gaussian, Head
 
-__all__ = ["BitColumns", "ChoiceColumns", "Columns", "NormalColumns", "Pushes", "columns_of"]
+__all__ = [
+    "BitColumns",
+    "ChoiceColumns",
+    "Columns",
+    "NormalColumns",
+    "PairColumns",
+    "Pushes",
+    "columns_of",
+]
 
 _TINY = 2.0**-54  # the least uniform number: Φ⁻¹(0) is −∞
 
@@ -76,7 +84,6 @@ class ChoiceColumns:
         self._numbers = [np.arange(s)[:, None] for s in head.sizes]
         first = head.first.cpu().numpy()
         self._first = first if first.any() else None
-        self._two = head.single and list(head.sizes) == [2]
 
     def log_prob(
         self, out: ndarray, action: ndarray, mask: ndarray | None, *, entropy: bool
@@ -120,15 +127,11 @@ class ChoiceColumns:
         return parts[0] if len(parts) == 1 else np.concatenate(parts), None
 
     def noise(self, u: ndarray) -> ndarray:
-        """The numbers as they are; between two actions log u/(1 − u), which their gap exceeds."""
-        return logit(np.minimum(u, 1 - _TINY)) if self._two else u
+        """The numbers as they are."""
+        return u
 
     def sample(self, out: ndarray, noise: ndarray, mask: ndarray | None) -> ndarray:
         """The first action whose cumulative probability exceeds u, of each choice."""
-        if self._two:
-            if mask is None:
-                return (out[0] - out[1] <= noise[:, 0]).astype(np.int64)
-            noise = expit(noise)
         drawn = []
         for i, block in enumerate(self._blocks):
             allowed = _part(mask, block)
@@ -150,6 +153,49 @@ class ChoiceColumns:
     def to_env(self, action: ndarray) -> ndarray:
         """The number that the space gives the choice."""
         return action if self._first is None else action + self._first
+
+
+class PairColumns(ChoiceColumns):
+    """One of two, where the gap m between the chosen action's number and the other's says all.
+
+    log π = log σ(m),  ∂ log π/∂m = σ(−m),  H = m σ(−m) − log π,  ∂H/∂m = −m σ(m) σ(−m). Where an
+    action is masked, it is one of several.
+    """
+
+    def log_prob(
+        self, out: ndarray, action: ndarray, mask: ndarray | None, *, entropy: bool
+    ) -> tuple[ndarray, ndarray | None, Any]:
+        """log σ(m)."""
+        if mask is not None:
+            return super().log_prob(out, action, mask, entropy=entropy)
+        sign = np.subtract(1, 2 * action, dtype=out.dtype)  # of the first number in m
+        gap = (out[0] - out[1]) * sign
+        logp, other = log_expit(gap), expit(-gap)
+        surprise = gap * other - logp if entropy else None
+        return logp, surprise, (gap, other, sign)
+
+    def slope(self, saved: Any, d: Pushes) -> tuple[ndarray, ndarray | None]:
+        """That along m, for the chosen action's number; the other's is the opposite."""
+        if isinstance(saved, list):
+            return super().slope(saved, d)
+        gap, other, sign = saved
+        along = d.logp * other
+        if d.entropy is not None:
+            along -= d.entropy * gap * other * (1 - other)
+        both = np.empty((2, len(gap)), dtype=gap.dtype)
+        np.multiply(along, sign, out=both[0])
+        np.negative(both[0], out=both[1])
+        return both, None
+
+    def noise(self, u: ndarray) -> ndarray:
+        """log u/(1 − u), which the gap between the two numbers exceeds."""
+        return logit(np.minimum(u, 1 - _TINY))
+
+    def sample(self, out: ndarray, noise: ndarray, mask: ndarray | None) -> ndarray:
+        """The second action where the first one's number is not ahead by more than the noise."""
+        if mask is not None:
+            return super().sample(out, expit(noise), mask)
+        return (out[0] - out[1] <= noise[:, 0]).astype(np.int64)
 
 
 class BitColumns:
@@ -290,7 +336,8 @@ def columns_of(head: Head, *, frozen: bool = False) -> Columns:
     if isinstance(head, Bernoulli):
         return BitColumns(head)
     assert isinstance(head, Categorical)
-    return ChoiceColumns(head)
+    of_two = head.single and list(head.sizes) == [2]
+    return PairColumns(head) if of_two else ChoiceColumns(head)
 
 
 def _part(mask: ndarray | None, block: slice) -> Bool[ndarray, "A k"] | None:

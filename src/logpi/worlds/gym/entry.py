@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from logpi.core.errors import ConfigError, EnvironmentFailure
 from logpi.core.seeds import mix
+from logpi.worlds.gym.finite import all_finite
 from logpi.worlds.gym.history import Plan
 from logpi.worlds.gym.recorded import failure, packed, unpacked
 from logpi.worlds.gym.snapshot import put_back, snapshot
@@ -73,13 +74,13 @@ class Entry:
         terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         done = terminated | truncated
         following = final = self._flat(observation)
-        if done.any():
+        if np.count_nonzero(done):
             if self._autoreset is AutoresetMode.SAME_STEP:
                 final = self._finals(following, infos["final_obs"], done)
             elif self._autoreset is AutoresetMode.DISABLED:
                 following, infos = self._begin(done, infos)
         reward = np.array(reward, dtype=np.float64)
-        if idle.any():
+        if np.count_nonzero(idle):  # quicker than `any`
             reward[idle] = 0.0
             terminated[idle] = truncated[idle] = False
         self._check(following, final, reward)
@@ -194,11 +195,11 @@ class Entry:
         return np.array(rows)
 
     def _check(self, following: ndarray, final: ndarray, reward: ndarray) -> None:
-        if not np.isfinite(reward).all():
+        if not all_finite(reward):
             bad = int((~np.isfinite(reward)).argmax())
             raise self._failed(bad, f"gave the reward {reward[bad]}")
         for seen in (following,) if final is following else (following, final):
-            if seen.dtype != np.uint8 and not np.isfinite(seen).all():
+            if not all_finite(seen):
                 bad = int((~np.isfinite(seen.reshape(self.num, -1)).all(1)).argmax())
                 raise self._failed(bad, "gave an observation that is NaN or infinite")
 

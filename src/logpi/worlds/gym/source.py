@@ -6,8 +6,9 @@ All randomness is a function of (seed, iteration), so a run that resumes draws w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -101,8 +102,8 @@ class StreamSource:
         done = b.terminated | b.truncated
         facts = _facts(*self._tally.count(b.reward, done, mask), int(b.terminated.sum()))
         reward = b.reward if self._rescale is None else self._rescale(b.reward, done, mask)
-        batch = _batch(steps, mask, reward, discount, end=end, logp=b.logp)
-        return replace(batch, facts={**facts, **_time(seconds, began)})
+        facts |= _time(seconds, began)
+        return _batch(steps, mask, reward, discount, end=end, logp=b.logp, facts=facts)
 
     def state(self) -> dict[str, Any]:
         """Where the environments were after the last draw, and what running episodes have brought.
@@ -256,6 +257,7 @@ def _batch(
     end: ndarray,
     logp: ndarray,
     group: torch.Tensor | None = None,
+    facts: Mapping[str, float] = MappingProxyType({}),
 ) -> Batch:
     there, dtype = torch.from_numpy(mask), logp.dtype
     return Batch(
@@ -268,6 +270,7 @@ def _batch(
         logp_old=torch.from_numpy(np.where(mask, logp, 0.0).astype(dtype)),
         group=group,
         scored=there,
+        facts=facts,
     )
 
 

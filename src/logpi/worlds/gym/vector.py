@@ -15,6 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from logpi.core.errors import EnvironmentFailure
+from logpi.worlds.gym.finite import all_finite
 from logpi.worlds.gym.history import History, Plan
 from logpi.worlds.gym.recorded import Recorded, digest
 from logpi.worlds.gym.spaces import Actions, Observations, Reader, actions_of, mask_row
@@ -143,7 +144,7 @@ class Sync:
                 self._masks[i] = self._allowed(i, info)
         self._rows = rows
         paid = np.array(reward, dtype=np.float64)
-        if not np.isfinite(paid).all():
+        if not all_finite(paid):
             bad = int((~np.isfinite(paid)).argmax())
             raise self._envs[bad].failed(f"gave the reward {reward[bad]}")
         final = self._shown = self._seen()
@@ -210,7 +211,7 @@ class Sync:
 
     def _seen(self) -> ndarray:
         flat = self._reader.flat(self._rows)
-        if flat.dtype != np.uint8 and not np.isfinite(flat).all():
+        if not all_finite(flat):
             bad = ~np.isfinite(flat.reshape(self.num, -1)).all(1)
             raise self._envs[int(bad.argmax())].failed(
                 "gave an observation that is NaN or infinite"

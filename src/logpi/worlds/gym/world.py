@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -255,7 +254,7 @@ class OpenGym:
         """A row in words, for the record: what was done at each decision."""
         inputs: Steps = batch.inputs
         count = int(batch.mask[row].nonzero().max()) + 1 if batch.mask[row].any() else 0
-        acted = [_short(a) for a in inputs.action[row, :count]]
+        acted = [_short(a) for a in inputs.action[row, :count].tolist()]
         return {
             "prompt": self.config.env if isinstance(self.config.env, str) else "environment",
             "completion": f"{count} decisions of environment {row}",
@@ -277,8 +276,7 @@ def _name_of(env: Callable[..., Any]) -> str:
     return getattr(made, "__name__", type(made).__name__)
 
 
-def _short(action: Tensor) -> str:
-    values = action.tolist()
-    if isinstance(values, list):
-        return "(" + ", ".join(f"{v:.3g}" for v in values) + ")"
-    return str(values) if action.dtype == torch.int64 else f"{values:.3g}"
+def _short(action: float | list[float]) -> str:
+    if isinstance(action, list):
+        return "(" + ", ".join(f"{x:.3g}" for x in action) + ")"
+    return str(action) if isinstance(action, int) else f"{action:.3g}"
