@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
+from numpy import ndarray
 from torch import Tensor
 
 from logpi.core.recipe import Recipe
@@ -68,17 +71,28 @@ def _columns(signals: Signals, weight: Tensor, pushed: Pushed) -> dict[str, Tens
 def numbers(x: Tensor, mask: list[bool]) -> list[float | bool | None]:
     """The values of a row as JSON has them: null where nothing was decided or the value is NaN.
 
+    Single precision is told in the nine digits that it has.
+
     >>> import torch
-    >>> numbers(torch.tensor([1.0, 0.0, float("nan")]), [True, True, True])
-    [1.0, 0.0, None]
+    >>> numbers(torch.tensor([1.1, 0.0, float("nan")]), [True, True, True])
+    [1.10000002, 0.0, None]
     """
-    values = x.tolist()
+    values = (_nine_digits(x) if x.dtype == torch.float32 else x).tolist()
     if all(mask) and bool(x.isfinite().all()):
         return values
     return [
         v if here and (isinstance(v, bool) or math.isfinite(v)) else None
         for v, here in zip(values, mask, strict=True)
     ]
+
+
+def _nine_digits(x: Tensor) -> ndarray:
+    """The same numbers in double precision, as JSON writes them shortest: no digit is noise."""
+    y = x.numpy(force=True).astype(np.float64)
+    size = np.abs(y)
+    told = (size > 0) & (size < 1e9)
+    scale = 10.0 ** (8 - np.floor(np.log10(size, where=told, out=np.zeros_like(y))))
+    return np.where(told, np.rint(y * scale) / scale, y)
 
 
 def _or_nan(x: Tensor | None, like: Tensor) -> Tensor:

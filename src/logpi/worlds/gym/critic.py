@@ -112,12 +112,13 @@ class ValueNet(_NetCritic):
     @torch.no_grad()
     def values(self, inputs: Steps) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
         """V(s_t) and V(s_{t+1}), without gradient; the second of what truly followed."""
-        here = _numbers(self, inputs.observation)[..., 0]
+        new = _not_shown_next(inputs)
+        shown, final = inputs.observation.flatten(0, 1), inputs.final[new]
+        found = _numbers(self, torch.cat((shown, final))[:, None])[:, 0, 0]
+        here = found[: len(shown)].unflatten(0, new.shape)
         after = torch.empty_like(here)
         after[:, :-1] = here[:, 1:]
-        new = _not_shown_next(inputs)
-        if new.any():
-            after[new] = _numbers(self, inputs.final[new][:, None])[:, 0, 0]
+        after[new] = found[len(shown) :]
         return here, after
 
 

@@ -37,6 +37,7 @@ class Entry:
         self.num: int = env.num_envs
         self.observations = observations_of(env.single_observation_space)
         self.actions = actions_of(env.single_action_space)
+        self._dtype = env.single_action_space.dtype
         self._autoreset = _autoreset_of(env)
         self._seed = self._steps = 0
         self._ended = np.zeros(self.num, dtype=np.bool_)
@@ -61,8 +62,7 @@ class Entry:
 
     def step(self, actions: Sequence[Any] | ndarray) -> Moved:
         """What follows one action in each."""
-        dtype = self._env.single_action_space.dtype
-        chosen = ready_actions(actions, self.num, self.actions, dtype)
+        chosen = ready_actions(actions, self.num, self.actions, self._dtype)
         idle = self._ended if self._autoreset is AutoresetMode.NEXT_STEP else self._none()
         if self._left is not None:
             idle = idle | (self._left <= 0)
