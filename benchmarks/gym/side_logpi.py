@@ -40,7 +40,10 @@ def settings(line: Line, seed: int) -> dict[str, Any]:
 
 
 def timed(line: Line, seed: int) -> dict[str, Any]:
-    """A whole run, with its records and checkpoint; the first iteration does not count."""
+    """A run with its records and checkpoints; the first iteration, and the last, do not count.
+
+    The last one evaluates the policy, which the other side does not.
+    """
     told: list[tuple[float, float]] = []
     watch = Stopwatch()
 
@@ -51,12 +54,12 @@ def timed(line: Line, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         logpi.train(
             **settings(line, seed),
-            iterations=line.iterations + 1,
+            iterations=line.iterations + 2,
             directory=f"{folder}/run",
             callbacks=[each],
         )
-    seconds = told[-1][0] - told[0][0]
-    share = sum(x for _, x in told[1:]) / line.iterations
+    seconds = told[-2][0] - told[0][0]
+    share = sum(x for _, x in told[1:-1]) / line.iterations
     return {"rate": line.iterations * line.decisions / seconds, "share": share}
 
 

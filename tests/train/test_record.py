@@ -40,14 +40,15 @@ def test_a_skipped_decision_has_a_zero_and_an_absent_one_has_null():
 
 
 def test_numbers_are_json():
-    x = torch.tensor([1.0, float("inf"), float("nan"), 0.0])
-    assert numbers(x, [True, True, True, False]) == [1.0, None, None, None]
+    x = torch.tensor([[1.0, float("inf"), float("nan"), 0.0]])
+    assert numbers(x, torch.tensor([[True, True, True, False]])) == [[1.0, None, None, None]]
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=9))
 def test_nine_digits_are_single_precision(values):
     x = torch.tensor(values)
-    told = [v if v is not None else math.nan for v in numbers(x, [True] * len(values))]
+    (found,) = numbers(x[None], torch.ones(1, len(values), dtype=torch.bool))
+    told = [math.nan if v is None else v for v in found]
     where = x.isfinite()
     assert torch.tensor(told)[where].tolist() == x[where].tolist()
     text = json.dumps([v for v in told if 1e-9 < abs(v) < 1e8])

@@ -38,18 +38,18 @@ def decision_records(
     columns = _columns(signals, weight, pushed)
     if not rewarded:
         columns["rewards"] = None
-    credit = signals.credit if signals.credit is not None else pushed.coefficient
-    live = recipe.live(signals.mask, credit, weight)
+    credit, mask = signals.credit, signals.mask
+    credit = pushed.coefficient if credit is None else credit
+    live = recipe.live(mask, credit, weight)
     columns["clipped"] = clipped(recipe, pushed.coefficient, credit, live)
+    known = {name: x if x is None else numbers(x[rows], mask[rows]) for name, x in columns.items()}
     records: list[dict[str, Any]] = []
-    for row in rows:
-        length = int(signals.mask[row].nonzero().max()) + 1 if signals.mask[row].any() else 0
-        mask = signals.mask[row, :length].tolist()
-        record = {"row": row, **describe(batch, row), "mask": mask}
+    for i, row in enumerate(rows):
+        length = int(mask[row].nonzero().max()) + 1 if mask[row].any() else 0
+        record = {"row": row, **describe(batch, row), "mask": mask[row, :length].tolist()}
         record["group"] = None if signals.group is None else int(signals.group[row])
         record["reward"] = float(signals.reward[row].sum()) if rewarded else None
-        for name, column in columns.items():
-            record[name] = None if column is None else numbers(column[row, :length], mask)
+        record |= {name: x if x is None else x[i][:length] for name, x in known.items()}
         records.append(record)
     return records
 
@@ -68,22 +68,22 @@ def _columns(signals: Signals, weight: Tensor, pushed: Pushed) -> dict[str, Tens
     }
 
 
-def numbers(x: Tensor, mask: list[bool]) -> list[float | bool | None]:
-    """The values of a row as JSON has them: null where nothing was decided or the value is NaN.
+def numbers(x: Tensor, mask: Tensor) -> list[list[float | bool | None]]:
+    """The values of rows as JSON has them: null where nothing was decided or the value is NaN.
 
     Single precision is told in the nine digits that it has.
 
     >>> import torch
-    >>> numbers(torch.tensor([1.1, 0.0, float("nan")]), [True, True, True])
-    [1.10000002, 0.0, None]
+    >>> x = torch.tensor([[1.1, 0.0, float("nan")]])
+    >>> numbers(x, torch.ones(1, 3, dtype=torch.bool))
+    [[1.10000002, 0.0, None]]
     """
     values = (_nine_digits(x) if x.dtype == torch.float32 else x).tolist()
-    if all(mask) and bool(x.isfinite().all()):
+    told = mask & x.isfinite()
+    if told.all():
         return values
-    return [
-        v if here and (isinstance(v, bool) or math.isfinite(v)) else None
-        for v, here in zip(values, mask, strict=True)
-    ]
+    rows = zip(values, told.tolist(), strict=True)
+    return [[v if here else None for v, here in zip(*row, strict=True)] for row in rows]
 
 
 def _nine_digits(x: Tensor) -> ndarray:
