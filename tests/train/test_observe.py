@@ -10,7 +10,7 @@ from tests.train.bandits import Bandit, batch_of
 
 import logpi
 from logpi.core.errors import NonFiniteError
-from logpi.train.observe import advantage_figures, credited, kl_figures, observe, too_far
+from logpi.train.observe import credited, critic_figures, judged, kl_figures, observe, too_far
 
 ARMS = torch.tensor([0, 2, 1, 1])
 
@@ -47,8 +47,18 @@ def test_a_critic_brings_values():
     credit = credited(signals, recipe).credit
     assert torch.equal(credit, signals.reward - 0.5)  # every pull terminates: nothing follows
     weight = torch.full_like(credit, 0.25)
-    explained = advantage_figures(credited(signals, recipe), weight)
+    explained = critic_figures(*judged(signals, recipe, critic=True), weight)
     assert explained["explained_variance"] == pytest.approx(0.0)
+
+
+def test_the_scale_of_an_advantage_is_not_the_critics_error():
+    signals, recipe = seen("ppo", normalise=True)
+    near = signals.having(value=signals.reward - torch.tensor([[0.1], [-0.1], [0.1], [-0.1]]))
+    credit = credited(near, recipe).credit
+    assert credit.abs().max() > 0.9  # whitened: a tenth became one
+    found = critic_figures(*judged(near, recipe, critic=True), torch.full_like(credit, 0.25))
+    spread = float(near.reward.var(correction=0))
+    assert found["explained_variance"] == pytest.approx(1 - 0.01 / spread)
 
 
 def test_a_reward_that_is_not_finite_stops_here():

@@ -18,7 +18,7 @@ from logpi.core.types import Batch, Critic, KeepingSource, Policy, Signals, Sour
 from logpi.train.autograd import AutogradUpdate
 from logpi.train.closed import closed_update
 from logpi.train.config import RunConfig
-from logpi.train.observe import advantage_figures, judged, kl_figures, observe
+from logpi.train.observe import critic_figures, judged, kl_figures, observe
 from logpi.train.record import decision_records
 from logpi.train.trained import Trained
 from logpi.train.update import Pushed, clipped
@@ -107,6 +107,7 @@ class Trainer:
             raise
         self.done += 1
         figures |= self._figures(batch, signals, weight, pushed)
+        figures |= critic_figures(signals, target, weight)
         figures |= {"seconds": time.perf_counter() - clock, "seconds_drawing": drawn - clock}
         rows = min(batch.rows, records)
         return Outcome(
@@ -178,7 +179,7 @@ class Trainer:
             figures["nll"] = float(-(weight * pushed.logp.nan_to_num(0.0)).sum() / weight.sum())
         if recipe.data == "pairs":
             figures |= _pair_figures(signals, pushed)
-        return figures | kl_figures(signals, pushed.logp) | advantage_figures(signals, weight)
+        return figures | kl_figures(signals, pushed.logp)
 
     def _records(
         self, batch: Batch, signals: Signals, weight: Tensor, pushed: Pushed | None, *, rows: int

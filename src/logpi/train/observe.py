@@ -16,9 +16,9 @@ from logpi.core.traits import traits_of
 from logpi.core.types import Batch, Credit, Critic, Policy, Signals
 
 __all__ = [
-    "advantage_figures",
     "corrected",
     "credited",
+    "critic_figures",
     "judged",
     "kl_figures",
     "observe",
@@ -101,11 +101,11 @@ def _check(name: str, x: Tensor, mask: Tensor) -> None:
         )
 
 
-def advantage_figures(signals: Signals, weight: Tensor) -> dict[str, float]:
-    """How well the critic explains the returns: 1 − Var(target − value) / Var(target), weighted."""
-    if signals.value is None or signals.credit is None:
+def critic_figures(signals: Signals, target: Tensor | None, weight: Tensor) -> dict[str, float]:
+    """How well the critic knew its target: 1 − Var(target − estimate) / Var(target), weighted."""
+    estimate = signals.value if signals.q is None else signals.q
+    if estimate is None or target is None:
         return {}
-    target = signals.value + signals.credit
     mass = weight.sum().clamp(min=1e-30)
 
     def variance(x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def advantage_figures(signals: Signals, weight: Tensor) -> dict[str, float]:
     spread = variance(target)
     if not spread > 0:
         return {}
-    return {"explained_variance": float(1 - variance(signals.credit) / spread)}
+    return {"explained_variance": float(1 - variance(target - estimate) / spread)}
 
 
 def kl_figures(signals: Signals, logp: Tensor) -> dict[str, float]:
