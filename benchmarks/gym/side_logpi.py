@@ -64,15 +64,15 @@ def timed(line: Line, seed: int) -> dict[str, Any]:
 
 
 def learned(line: Line, seed: int) -> dict[str, Any]:
-    """The loop until the policy is good enough, from the moment that its environments are made."""
+    """The loop until the policy is good enough, once environments, nets and optimizers are made."""
     told = settings(line, seed)
     world = told.pop("world")
     told.pop("quiet")
     config = build_config({**told, "world": world.model_dump(), "iterations": line.iterations})
-    recipe, judge, watch = recipe_of(config), Judge(line.env), Stopwatch()
+    recipe, judge = recipe_of(config), Judge(line.env)
     with tempfile.TemporaryDirectory() as folder:
         opened = world.open("ppo", recipe, seed=seed, scratch=Path(folder))
-        trainer = Trainer(config, recipe, opened)
+        trainer, watch = Trainer(config, recipe, opened), Stopwatch()
         while trainer.done < line.iterations:
             trainer.iterate()
             due = trainer.done % EVERY == 0

@@ -66,10 +66,14 @@ def _watched(env: Any) -> list[float]:
 
 
 def learned(line: Line, seed: int) -> dict[str, Any]:
-    """Until the policy is good enough, from the moment that its environments are made."""
+    """Until the policy is good enough, once environments, nets and optimizers are made.
+
+    To make the first optimizer imports torch's compiler, which takes longer than some lines.
+    """
     from stable_baselines3.common.callbacks import BaseCallback  # type: ignore[import-not-found] # as above
 
-    judge, watch, found = Judge(line.env), Stopwatch(), {"seconds": None, "decisions": 0}
+    ppo, judge = model(line, seed), Judge(line.env)
+    watch, found = Stopwatch(), {"seconds": None, "decisions": 0}
 
     class Look(BaseCallback):
         rollouts = 0
@@ -86,7 +90,7 @@ def learned(line: Line, seed: int) -> dict[str, Any]:
         def _on_step(self) -> bool:
             return found["seconds"] is None
 
-    model(line, seed).learn(line.iterations * line.decisions, callback=Look())
+    ppo.learn(line.iterations * line.decisions, callback=Look())
     return found
 
 

@@ -1,5 +1,8 @@
 """AdamW in one piece: the same steps, whatever is done to gradients, parameters and state."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import Parameter
@@ -132,3 +135,12 @@ def test_other_parameters_are_not_flat():
     assert not may_be_flat([Parameter(torch.zeros(2).half())])
     tied = Parameter(torch.zeros(2, 2))
     assert not may_be_flat([tied, tied])
+
+
+def test_making_one_does_not_import_the_compiler():
+    made = (
+        "import sys, torch; from logpi.train.flat import FlatAdamW; "
+        "p = torch.nn.Parameter(torch.ones(2)); o = FlatAdamW([('p', p)]); "
+        "o.step(); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", made], check=False).returncode == 0

@@ -75,6 +75,10 @@ class FlatAdamW(torch.optim.AdamW):
             p.data, p.grad = numbers, gradient
         self._at = self._parameters[0].data_ptr()
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add it without the compiler, whose import costs more than a small run."""
+        torch.optim.AdamW.add_param_group.__wrapped__(self, param_group)  # type: ignore[attr-defined] # what it wraps
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override] # AdamW's has overloads
         """Move along the gradients."""
         if closure is not None or not self.whole():
