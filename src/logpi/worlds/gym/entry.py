@@ -40,7 +40,9 @@ class Entry:
         self._dtype = env.single_action_space.dtype
         self._autoreset = _autoreset_of(env)
         self._seed = self._steps = 0
-        self._ended = np.zeros(self.num, dtype=np.bool_)
+        self._nobody = np.zeros(self.num, dtype=np.bool_)
+        self._nobody.flags.writeable = False
+        self._ended, self._over = self._nobody, False  # whose last step ended; whether one did
         self._left: ndarray | None = None  # [n] episodes of the plan that are not over
         self._now: tuple[ndarray, ndarray | None] | None = None
         self._place: dict[str, Any] = {}
@@ -63,7 +65,8 @@ class Entry:
     def step(self, actions: Sequence[Any] | ndarray) -> Moved:
         """What follows one action in each."""
         chosen = ready_actions(actions, self.num, self.actions, self._dtype)
-        idle = self._ended if self._autoreset is AutoresetMode.NEXT_STEP else self._none()
+        idles = self._autoreset is AutoresetMode.NEXT_STEP and self._over
+        idle = self._ended if idles else self._nobody
         if self._left is not None:
             idle = idle | (self._left <= 0)
         self._steps += 1
@@ -73,14 +76,14 @@ class Entry:
             raise self._raised(error) from error
         terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         done = terminated | truncated
+        self._over = np.count_nonzero(done) > 0  # quicker than `any`
         following = final = self._flat(observation)
-        if np.count_nonzero(done):
-            if self._autoreset is AutoresetMode.SAME_STEP:
-                final = self._finals(following, infos["final_obs"], done)
-            elif self._autoreset is AutoresetMode.DISABLED:
-                following, infos = self._begin(done, infos)
+        if self._over and self._autoreset is AutoresetMode.SAME_STEP:
+            final = self._finals(following, infos["final_obs"], done)
+        elif self._over and self._autoreset is AutoresetMode.DISABLED:
+            following, infos = self._begin(done, infos)
         reward = np.array(reward, dtype=np.float64)
-        if np.count_nonzero(idle):  # quicker than `any`
+        if idle is not self._nobody:
             reward[idle] = 0.0
             terminated[idle] = truncated[idle] = False
         self._check(following, final, reward)
@@ -132,6 +135,7 @@ class Entry:
         put_back(self._env, state["environment"])
         self._steps = int(state["steps"])
         self._ended = np.array(state["ended"], dtype=np.bool_)
+        self._over = bool(self._ended.any())
         mask = None if state["mask"] is None else unpacked(state["mask"])
         self._now, self._place = (unpacked(state["observation"]), mask), state
         return self._now
@@ -141,7 +145,8 @@ class Entry:
         self._env.close()
 
     def _reset(self, seed: int) -> tuple[ndarray, ndarray | None]:
-        self._seed, self._steps, self._ended = seed, 0, self._none()
+        self._seed, self._steps = seed, 0
+        self._ended, self._over = self._nobody, False
         try:
             observation, infos = self._env.reset(seed=seed)
         except Exception as error:
@@ -159,9 +164,6 @@ class Entry:
             masks[done] = np.asarray(infos["action_mask"])[done]
             infos = {**infos, "action_mask": masks}
         return self._flat(observation), infos
-
-    def _none(self) -> ndarray:
-        return np.zeros(self.num, dtype=np.bool_)
 
     def _flat(self, observation: Any) -> ndarray:
         """A copy: the environment may write the next observation where it wrote this one."""
