@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.mdp.models import LINES, small
-from benchmarks.mdp.sides import SIDES
+from benchmarks.mdp.sides import SIDES, Solve
 
 from logpi.worlds.mdp.model import FiniteMDP
 
-__all__ = ["proved_error"]
+__all__ = ["proved_error", "repeated"]
 
 
 def status(key: str) -> int:
@@ -39,6 +39,23 @@ def proved_error(m: FiniteMDP, v: np.ndarray) -> float:
     return float(np.abs(change).max()) / (1 - m.discount) / max(1.0, float(np.abs(v).max()))
 
 
+def repeated(solve: Solve, error: float, repeat: int) -> tuple[np.ndarray, list[float], int]:
+    """The value, the CPU seconds of each solve, and the bytes that the first one needed at most.
+
+    Of the first alone: what it leaves behind would count as memory of those that follow.
+    """
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
+    v, seconds, peak = np.empty(0), [], 0
+    for k in range(repeat):
+        began = time.process_time()
+        v = solve(error)
+        seconds.append(time.process_time() - began)
+        if k == 0:
+            peak = status("VmHWM") - before
+    return v, seconds, peak
+
+
 def main() -> None:
     """Warm up, solve, print one line of JSON."""
     parser = argparse.ArgumentParser()
@@ -56,15 +73,7 @@ def main() -> None:
     warm = time.process_time() - began
     m = LINES[given.line].make()
     solve = SIDES[given.side](m)
-    before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
-    seconds = []
-    v = np.empty(0)
-    for _ in range(given.repeat):
-        began = time.process_time()
-        v = solve(given.error)
-        seconds.append(time.process_time() - began)
-    peak = status("VmHWM") - before
+    v, seconds, peak = repeated(solve, given.error, given.repeat)
     t = m.transitions
     csr = t.data.nbytes + t.indices.nbytes + t.indptr.nbytes
     print(

@@ -14,9 +14,10 @@ from scipy.sparse import csr_matrix
 
 from logpi.worlds.mdp.model import FiniteMDP
 
-__all__ = ["SIDES"]
+__all__ = ["SIDES", "Solve"]
 
 Solve = Callable[[float], np.ndarray]
+"""From the error that is asked for to a value."""
 
 
 def logpi(m: FiniteMDP, method: str = "auto") -> Solve:
