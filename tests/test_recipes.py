@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 
+import numpy as np
 import pytest
 
 from logpi import recipes
@@ -88,6 +89,36 @@ def test_entropy_asks_for_a_regulariser_and_keeps_every_decision():
 def test_a_near_miss_is_named(name, constants, message):
     with pytest.raises(ConfigError, match=message):
         recipes.recipe(name, **constants)
+
+
+@pytest.mark.parametrize(
+    ("name", "constants", "message"),
+    [
+        ("grpo", {"beta": "x"}, r"`recipe\.beta` of grpo is 'x'\. Give a number\."),
+        ("grpo", {"beta": float("nan")}, "is nan"),
+        ("grpo", {"beta": True}, "is True"),
+        (
+            "ppo",
+            {"epochs": -1},
+            r"`recipe\.epochs` of ppo is -1\. Give a whole number",
+        ),
+        ("ppo", {"epochs": 1.5}, "is 1.5"),
+        ("ppo", {"lam": [1]}, r"is \[1\]"),
+        ("ppo", {"lam": None}, "is None"),
+        ("ppo", {"normalise": "yes"}, "Give true or false"),
+        ("ppo", {"clip_decay": "cosine"}, "Give constant or linear"),
+        ("ppo", {"target_kl": "x"}, "Give a number, or null"),
+        (3, {}, "unknown recipe `3`"),
+    ],
+)
+def test_a_constant_of_another_kind_is_refused(name, constants, message):
+    with pytest.raises(ConfigError, match=message):
+        recipes.recipe(name, **constants)
+
+
+def test_numbers_of_any_kind_are_constants():
+    told = {"low": np.float64(0.5), "high": float("inf"), "epochs": 2, "target_kl": None}
+    assert recipes.recipe("ppo", **told).epochs == 2
 
 
 def test_a_credit_whose_critic_is_missing_is_refused():

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from types import MappingProxyType
+from typing import Any, Literal, get_args, get_origin
 
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
@@ -62,21 +64,44 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType({name: make() for name, make in
 def recipe(name: str, **constants: object) -> Recipe:
     """The row called `name`, with some of its constants changed.
 
-    Raises `ConfigError` for an unknown name or constant, naming its nearest neighbour.
+    Raises `ConfigError` for an unknown name or constant, naming its nearest neighbour, and for a
+    constant that is no number, or no count, where one is needed.
 
     >>> recipe("grpo", beta=0.0).coefficient is not RECIPES["grpo"].coefficient
     True
     """
-    if name not in FACTORIES:
+    if not isinstance(name, str) or name not in FACTORIES:
         raise ConfigError(
-            f"unknown recipe `{name}`.{did_you_mean(name, FACTORIES)} "
+            f"unknown recipe `{name}`.{did_you_mean(str(name), FACTORIES)} "
             "`logpi recipes` prints the table."
         )
-    known = inspect.signature(FACTORIES[name]).parameters
-    for key in constants:
+    known = inspect.signature(FACTORIES[name], eval_str=True).parameters
+    for key, value in constants.items():
         if key not in known:
             raise ConfigError(
                 f"unknown key `recipe.{key}`: {name} has no such constant."
                 f"{did_you_mean(key, known)} It takes {', '.join(known) or 'none'}."
             )
+        if not _fits(value, kind := known[key].annotation):
+            raise ConfigError(f"`recipe.{key}` of {name} is {value!r}. Give {_words(kind)}.")
     return FACTORIES[name](**constants)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in get_args(kind)
+    if value is None:
+        return type(None) in get_args(kind)
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, Integral) and int(value) >= 1
+    return isinstance(value, Real) and value == value  # inf bounds nothing, NaN is no number
+
+
+def _words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    if type(None) in get_args(kind):
+        return "a number, or null"
+    return {bool: "true or false", int: "a whole number of at least 1"}.get(kind, "a number")

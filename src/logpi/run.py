@@ -6,8 +6,11 @@ import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel, Field
 
 from logpi import played
 from logpi.core.errors import ConfigError
@@ -15,9 +18,10 @@ from logpi.core.nearest import did_you_mean
 from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
 from logpi.session import Callback, Session
-from logpi.train.config import RunConfig, build_config, python_reward, validated
+from logpi.train.config import RunConfig, build_config, check_keys, python_reward, validated
 from logpi.train.loop import Trainer
 from logpi.train.rundir import RunDirectory, read_config, read_metrics, refuse_existing
+from logpi.worlds.settings import Settings
 
 if TYPE_CHECKING:
     from logpi.worlds.gym.world import Gym
@@ -133,6 +137,9 @@ class Run:
         environments, of `episodes` greedy episodes: `run.evaluate(episodes=100).mean_return`.
         Raises `ConfigError` where the run has no held-out data or no model yet.
         """
+        for name, count in (("examples", examples), ("samples", samples), ("episodes", episodes)):
+            if count is not None and count < 1:
+                raise ConfigError(f"{name} is {count}, but must be at least 1.")
         config = self.config
         world = self._world or world_of(config)
         self._need_model()
@@ -224,37 +231,83 @@ def train(
     >>> run.metrics[-1]["iteration"], run.model_dir.name
     (1, 'model')
     """
-    if isinstance(world, Mapping):
-        world = _validated(world, where="the arguments")
-    told = {"recipe": recipe if isinstance(recipe, str) else dict(recipe), **settings}
-    if iterations is None:
-        iterations = _iterations(world, total_steps, recipe)
+    world = _given(world)
+    _check_arguments(directory, callbacks)
+    told = {"recipe": dict(recipe) if isinstance(recipe, Mapping) else recipe, **settings}
+    check_keys(settings)
+    iterations = _length(world, recipe, iterations, total_steps)
     config = build_config({**told, "world": world.model_dump(), "iterations": iterations})
     how = {"directory": directory, "resume": resume, "quiet": quiet, "callbacks": callbacks}
     return train_config(config, world=world, **how)
 
 
-def _iterations(
-    world: LM | MDP | Gym, total_steps: int | None, recipe: str | Mapping[str, Any]
-) -> int:
-    constants = {"name": recipe} if isinstance(recipe, str) else dict(recipe)
-    name = constants.pop("name", "")
-    a_turn = getattr(world, "steps_an_iteration", None)
-    if total_steps is None or a_turn is None:
+_HOW_LONG = "how long shall it train? Say iterations=100, or in environments total_steps=100_000."
+
+
+def _length(world: Any, recipe: Any, iterations: Any, total_steps: Any) -> Any:
+    if total_steps is None:
+        if iterations is None:
+            raise ConfigError(_HOW_LONG)
+        return iterations
+    if iterations is not None:
         raise ConfigError(
-            "how long shall it train? Say iterations=100, or in environments total_steps=100_000."
+            "`iterations` and `total_steps` both say how long it trains. Leave one of them out."
         )
+    return iterations_of(world, recipe, total_steps)
+
+
+class _Length(BaseModel):
+    total_steps: int = Field(ge=1)
+
+
+def iterations_of(world: LM | MDP | Gym, recipe: str | Mapping[str, Any], total_steps: Any) -> int:
+    """How many iterations take so many decisions, rounded up.
+
+    >>> import logpi
+    >>> iterations_of(logpi.Gym("CartPole-v1", num_envs=8, steps=128), "ppo", 10_000)
+    10
+
+    Raises `ConfigError` where nobody can count them beforehand.
+    """
+    a_turn = getattr(world, "steps_an_iteration", None)
+    if a_turn is None:
+        raise ConfigError(_HOW_LONG)
+    constants = dict(recipe) if isinstance(recipe, Mapping) else {"name": recipe}
+    name = constants.pop("name", "")
     if named_recipe(name, **constants).critic is None:
         raise ConfigError(
             f"`{name}` learns from whole episodes, whose decisions nobody can count beforehand. "
             "Say iterations=100 instead of total_steps."
         )
-    return max(1, -(-total_steps // a_turn))
+    count = validated(_Length, {"total_steps": total_steps}).total_steps
+    return -(-count // a_turn)
+
+
+def _given(world: Any) -> LM | MDP | Gym:
+    if isinstance(world, Mapping):
+        return _validated(world, where="the arguments")
+    if not isinstance(world, Settings):
+        raise ConfigError(
+            f"`world` is {world!r}. Give logpi.LM(...), logpi.MDP(...) or logpi.Gym(...), or a "
+            'mapping that says which: {"kind": "gym", "env": "CartPole-v1"}.'
+        )
+    return cast("LM | MDP | Gym", world)
+
+
+def _check_arguments(directory: Any, callbacks: Any) -> None:
+    is_path = directory is None or isinstance(directory, str | PathLike)
+    if not is_path or (directory is not None and not Path(directory).name):
+        raise ConfigError(f"`directory` is {directory!r}. Give a path, such as runs/first.")
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise ConfigError(
+            f"`callbacks` is {callbacks!r}. Give a list of functions, each to be called with the "
+            "number and the figures of an iteration."
+        )
 
 
 def _validated(told: Mapping[str, Any], *, where: str) -> LM | MDP | Gym:
     kind = told.get("kind", "lm")
-    if kind not in _WORLDS:
+    if not isinstance(kind, str) or kind not in _WORLDS:
         raise ConfigError(
             f"`world.kind` in {where} is {kind!r}.{did_you_mean(str(kind), _WORLDS)} "
             f"It is {' or '.join(_WORLDS)}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
+from logpi.core.complaint import complaint, suggest
 from logpi.core.errors import ConfigError
 from logpi.train.files import check_directory
 from logpi.train.overrides import (
@@ -24,7 +25,6 @@ from logpi.train.overrides import (
     parse_override,
     parse_yaml,
     read_yaml,
-    suggest,
     write_yaml,
 )
 from logpi.train.published import (
@@ -53,6 +53,7 @@ __all__ = [
     "RunConfig",
     "build_config",
     "check_directory",
+    "check_keys",
     "describe",
     "load_config",
     "presets",
@@ -99,12 +100,8 @@ class RunConfig(BaseModel):
     @field_validator("recipe", mode="before")
     @classmethod
     def _named(cls, recipe: Any) -> Any:
-        return {"name": recipe} if isinstance(recipe, str) else recipe
-
-    @field_validator("recipe")
-    @classmethod
-    def _has_name(cls, recipe: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(recipe.get("name"), str):
+        recipe = {"name": recipe} if isinstance(recipe, str) else recipe
+        if not isinstance(recipe, Mapping) or not isinstance(recipe.get("name"), str):
             raise ValueError(
                 'must say which recipe: a name such as `grpo`, or {"name": "grpo", "beta": 0.0}'
             )
@@ -155,6 +152,7 @@ _ALIASES = {
     "learning_rate": "optim.lr",
     "steps": "iterations",
     "max_steps": "iterations",
+    "total_steps": "iterations",
     "batch_size": "world.prompts_per_batch",
     "num_generations": "world.group_size",
     "name": "recipe.name",
@@ -179,13 +177,13 @@ def load_config(file_or_preset: str | Path, overrides: Sequence[str] = ()) -> Ru
     """
     data, where = _source(str(file_or_preset))
     data = _spread(data)
-    _check_keys(data, where)
+    check_keys(data, where)
     for text in overrides:
         path, value = parse_override(text)
         _check_path(path, f"the override `{text}`")
         data = _spread(apply_overrides(data, [text]))
         if path[0] in _SECTIONS and len(path) == 1 and isinstance(value, dict):
-            _check_keys({path[0]: value}, f"the override `{text}`")
+            check_keys({path[0]: value}, f"the override `{text}`")
     config = build_config(data, where=f"{where} and its overrides" if overrides else where)
     _refuse_code(config.world.get("reward"), where)
     if config.directory is not None:
@@ -195,7 +193,7 @@ def load_config(file_or_preset: str | Path, overrides: Sequence[str] = ()) -> Ru
 
 def build_config(data: Mapping[str, Any], *, where: str = "the arguments") -> RunConfig:
     """The run that plain data describes. Raises `ConfigError` where it is not a possible one."""
-    _check_keys(_spread(dict(data)), where)
+    check_keys(_spread(dict(data)), where)
     config = validated(RunConfig, data, where=where)
     # Asked for here too, so that an impossible schedule is known before anything is written.
     learning_rate(0, config.iterations, base=0.0, warmup=config.optim.warmup)
@@ -203,7 +201,7 @@ def build_config(data: Mapping[str, Any], *, where: str = "the arguments") -> Ru
 
 
 def validated(
-    model: Callable[..., _Model],
+    model: type[_Model],
     data: Mapping[str, Any],
     *,
     prefix: str = "",
@@ -215,12 +213,27 @@ def validated(
     Traceback (most recent call last):
     logpi.core.errors.ConfigError: unknown key `optim.lrr` in run.yaml. Did you mean `optim.lr`?
     """
+    made, given = model.__new__(model), {str(key): value for key, value in data.items()}
+    known = [prefix + name for name in model.model_fields]
     try:
-        return model(**data)
+        # Around a world's own constructor, which knows neither the prefix nor where it was told.
+        BaseModel.__init__(made, **given)
     except ValidationError as error:
-        known = [prefix + name for name in getattr(model, "model_fields", {})]
-        complaints = [_complaint(one, prefix, known, where) for one in error.errors()]
-        raise ConfigError(" ".join(dict.fromkeys(complaints))) from None
+        told = {"known": known, "prefix": prefix, "where": where}
+        raise ConfigError(complaint(error.errors(), given, **told)) from None
+    return made
+
+
+def check_keys(data: Mapping[str, Any], where: str = "the arguments") -> None:
+    """Nothing; raises `ConfigError`, with the near miss, where there is no such key.
+
+    >>> check_keys({"seed": 1, "optim": {"lr": 0.1}})
+    """
+    for key, value in data.items():
+        _check_path((str(key),), where)
+        if key in _SECTIONS and isinstance(value, Mapping):
+            for inner in value:
+                _check_path((key, str(inner)), where)
 
 
 def describe() -> list[tuple[str, str, str, str]]:
@@ -302,14 +315,6 @@ def _known() -> list[str]:
     return [row[0] for row in describe()]
 
 
-def _check_keys(data: Mapping[str, Any], where: str) -> None:
-    for key, value in data.items():
-        _check_path((key,), where)
-        if key in _SECTIONS and isinstance(value, Mapping):
-            for inner in value:
-                _check_path((key, inner), where)
-
-
 def _check_path(path: tuple[str, ...], where: str) -> None:
     key = ".".join(path)
     free = path[0] in ("recipe", "world")
@@ -320,22 +325,6 @@ def _check_path(path: tuple[str, ...], where: str) -> None:
     alias = _ALIASES.get(key) or _ALIASES.get(path[-1])
     hint = f" Did you mean `{alias}`?" if alias else suggest(key, [*_known(), *_SECTIONS])
     raise ConfigError(f"unknown key `{key}` in {where}.{hint}")
-
-
-def _complaint(error: Any, prefix: str, known: list[str], where: str) -> str:
-    key = prefix + ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"unknown key `{key}` in {where}.{suggest(key, known)}"
-    if error["type"] == "missing":
-        return f"`{key}` is missing in {where}: add `{key}=...`."
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"`{key}` in {where} is {_short(error['input'])}: {message}."
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _refuse_code(reward: Any, where: str) -> None:

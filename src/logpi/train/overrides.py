@@ -19,7 +19,7 @@ import yaml
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import nearest
 
-__all__ = ["apply_overrides", "parse_override", "parse_yaml", "read_yaml", "suggest", "write_yaml"]
+__all__ = ["apply_overrides", "parse_override", "parse_yaml", "read_yaml", "write_yaml"]
 
 _SCALARS = (
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -184,22 +184,6 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             place = inner
         place[path[-1]] = value
     return result
-
-
-def suggest(key: str, known: Sequence[str]) -> str:
-    """' Did you mean `x`?' for a dotted key, by its last word when that is what was misplaced.
-
-    >>> suggest("learning_rat", ["optim.lr", "iterations"])
-    ''
-    >>> suggest("lr", ["optim.lr", "seed"])
-    ' Did you mean `optim.lr`?'
-    """
-    head, _, word = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == head]
-    last = {name.rpartition(".")[2]: name for name in reversed(known)}
-    near = {name.rpartition(".")[2]: name for name in siblings}
-    found = last.get(word) or near.get(nearest(word, near) or "") or nearest(key, known)
-    return f" Did you mean `{found}`?" if found else ""
 
 
 def _copy(data: Any) -> Any:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from logpi.core.errors import ConfigError
@@ -32,13 +32,14 @@ from logpi.worlds.gym.spaces import Actions, Observations
 from logpi.worlds.gym.steps import Steps
 from logpi.worlds.gym.threads import threads
 from logpi.worlds.gym.vector import Vector
+from logpi.worlds.settings import Settings
 
 __all__ = ["Gym", "OpenGym"]
 
 _COMPARES = {"mixed-groups": "mixed-groups", "on-policy+greedy": "greedy"}
 
 
-class Gym(BaseModel):
+class Gym(Settings):
     """Environments, the policy that acts in them, and how they are played.
 
     A recipe with a critic learns from streams: `steps` decisions of each of `num_envs` environments
@@ -48,10 +49,6 @@ class Gym(BaseModel):
     >>> Gym("CartPole-v1", num_envs=8).steps
     128
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()
-    )
 
     kind: Literal["gym"] = Field(default="gym", description="Gymnasium's environments")
     env: str | Callable[..., Any] = Field(
@@ -101,7 +98,9 @@ class Gym(BaseModel):
         default="free", description="a Gaussian's spread: a parameter, or given by the net"
     )
     squash: bool = Field(default=False, description="bring continuous actions in bounds by tanh")
-    log_std: float = Field(default=0.0, description="where a Gaussian's log spread begins")
+    log_std: float = Field(
+        default=0.0, allow_inf_nan=False, description="where a Gaussian's log spread begins"
+    )
     normalise_observations: bool = Field(default=False, description="by running mean and variance")
     normalise_rewards: bool = Field(default=False, description="by the returns' running spread")
     evaluate_episodes: int = Field(default=20, ge=1, description="greedy episodes of an evaluation")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from logpi.core.errors import ConfigError
@@ -29,11 +29,12 @@ from logpi.worlds.lm.pieces import pieces
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.rewards import Rewards
 from logpi.worlds.lm.source import SampledSource
+from logpi.worlds.settings import Settings
 
 __all__ = ["LM", "OpenLM"]
 
 
-class LM(BaseModel):
+class LM(Settings):
     """A language model, its data, and how completions are drawn and judged.
 
     `group_size` completions are drawn for each of `prompts_per_batch` prompts; demonstrations and
@@ -42,8 +43,6 @@ class LM(BaseModel):
     >>> LM(model="demo:arithmetic", data="demo:arithmetic/train", reward="exact_match").group_size
     8
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     kind: Literal["lm"] = Field(default="lm", description="the language world")
     model: str | Path = Field(description="a Hugging Face folder or hub name, or demo:NAME")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy import ndarray
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import Field, field_serializer, field_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from logpi.worlds.mdp.planning.policies import as_probabilities
 from logpi.worlds.mdp.policy import LinearSoftmax, SoftmaxPolicy, TabularSoftmax
 from logpi.worlds.mdp.source import Compare, Draw, ReplaySource, SampledSource
 from logpi.worlds.mdp.steps import Steps
+from logpi.worlds.settings import Settings
 
 __all__ = ["MDP", "OpenMDP"]
 
@@ -41,7 +42,7 @@ _COMPARE: dict[str, Compare] = {
 }
 
 
-class MDP(BaseModel):
+class MDP(Settings):
     """A finite MDP, its softmax policy, and how walks are drawn.
 
     `starts_per_batch` start states are drawn an iteration, and `group_size` walks from each. Pairs
@@ -52,10 +53,6 @@ class MDP(BaseModel):
     >>> MDP("book_grid", discount=0.9).group_size
     4
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()
-    )
 
     kind: Literal["mdp"] = Field(default="mdp", description="the finite world")
     model: str | Path | FiniteMDP = Field(
@@ -95,6 +92,17 @@ class MDP(BaseModel):
     def __init__(self, model: str | Path | FiniteMDP | None = None, /, **told: Any) -> None:
         """The model may come first, without its name: `MDP("cliff")`."""
         super().__init__(**({"model": model} if model is not None else {}), **told)
+
+    @field_validator("features")
+    @classmethod
+    def _of_numbers(cls, features: Any) -> Any:
+        if features is None or isinstance(features, Tensor):
+            return features
+        try:
+            np.asarray(features, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError("must be an array [states, actions, d] of numbers") from None
+        return features
 
     @field_serializer("model")
     def _model_as_text(self, model: str | Path | FiniteMDP) -> str:
