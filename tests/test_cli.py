@@ -93,6 +93,13 @@ def test_without_a_command_it_helps(capsys):
         (["train", "grpo", "--qiet"], "Did you mean `--quiet`?"),
         (["train", "--resume", "frist"], "Did you mean `first`?"),
         (["train", "grpo", *TINY, "iteratons=3"], "Did you mean `iterations`?"),
+        (["train", "grpo", *TINY, "total_steps=3"], "how long shall it train?"),
+        (["train", "ppo/cartpole", "total_steps=9", "iterations=3"], "both say how long"),
+        (["train", "ppo/cartpole", "total_steps=0"], "`total_steps` in the arguments is 0"),
+        (["train", "ppo/cartpole", "total_steps=many"], "should be a valid integer"),
+        (["train", "reinforce/cartpole", "total_steps=9"], "nobody can count beforehand"),
+        (["tune", "ppo/cartpole", "total_steps=9", "optim.lr=0.1..1"], "mean `iterations`?"),
+        (["play", "first", "--seed", "-1"], "'-1' is not a seed"),
     ],
 )
 def test_bad_input_is_one_paragraph_and_2(home, capsys, words, told):
@@ -181,6 +188,28 @@ def test_list_and_dry_run(home, capsys):
     assert "iterations: 7" in told
     assert "temperature: 1.0" in told  # defaults too
     assert not Path("runs/grpo").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "iterations"),
+    [
+        (["ppo/cartpole", "total_steps=2049", "world.num_envs=8", "world.steps=128"], 3),
+        (["ppo/cartpole", "world.num_envs=8", "total_steps=1", "world.steps=128"], 1),
+        (["ppo", "world.kind=gym", "world.env=CartPole-v1", "total_steps=1e4"], 10),
+        (["a2c", "world.kind=gym", "world.env=a", "optim.warmup=9", "total_steps=1e4"], 10),
+    ],
+)
+def test_total_steps_are_put_as_iterations(home, capsys, words, iterations):
+    assert call("train", *words, "--dry-run") == 0
+    assert f"\niterations: {iterations}\n" in capsys.readouterr().out
+
+
+def test_a_resumed_run_goes_on_to_so_many_steps(home, capsys):
+    told = ["world.kind=gym", "world.env=CartPole-v1", "world.num_envs=2", "world.steps=8"]
+    told += ["world.evaluate_episodes=1", "total_steps=16", "--name", "g", "--quiet"]
+    assert call("train", "ppo", *told) == 0
+    assert call("train", "--resume", "g", "total_steps=17", "--quiet") == 0
+    assert "2 iterations" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["as_json", "best", "compare", "count", "examples", "export", "play", "run", "tune"]
+__all__ = [
+    "as_json",
+    "best",
+    "compare",
+    "count",
+    "examples",
+    "export",
+    "play",
+    "run",
+    "seed",
+    "tune",
+]
 
 
 def examples(*lines: str) -> str:
@@ -28,6 +39,19 @@ def count(text: str) -> int:
             f"{text!r} is not a count: give a whole number of at least 1"
         )
     return number
+
+
+def seed(text: str) -> int:
+    """A whole number of at least 0.
+
+    >>> seed("0")
+    0
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a seed: give a whole number of at least 0"
+        )
+    return int(text)
 
 
 def run(p: argparse.ArgumentParser) -> None:
@@ -69,7 +93,7 @@ def play(p: argparse.ArgumentParser) -> None:
         "--frames", metavar="FILE.png", help="a strip of frames (default: RUN/play/strip.png)"
     )
     p.add_argument("--episodes", type=count, default=1, metavar="N", help="default: 1")
-    p.add_argument("--seed", type=int, default=0, help="of the first episode's reset (default: 0)")
+    p.add_argument("--seed", type=seed, default=0, help="of the first episode's reset (default: 0)")
     p.add_argument("--sample", action="store_true", help="draw actions; else the likeliest")
     best(p)
     as_json(p)
@@ -136,7 +160,7 @@ def tune(p: argparse.ArgumentParser) -> None:
     p.add_argument("--resume", metavar="STUDY", help="go on with a study, its name or folder")
     p.add_argument("--metric", metavar="NAME", help="default: evaluated reward or return")
     p.add_argument("--minimize", action="store_true", help="the least is best, not the most")
-    p.add_argument("--seed", type=int, default=0, help="of the search (default: 0)")
+    p.add_argument("--seed", type=seed, default=0, help="of the search (default: 0)")
     p.add_argument(
         "--seeds",
         type=count,

@@ -148,6 +148,7 @@ def _train(p: argparse.ArgumentParser) -> None:
     p.epilog = _examples(
         "train --list",
         "train grpo world.model=path/to/model world.data=train.jsonl world.reward=exact_match",
+        "train ppo/cartpole total_steps=50000 seed=1  # decisions, in iterations rounded up",
         "train run.yaml optim.lr=1e-5 --name second --reward reward.py:score",
         "train --resume second iterations=400",
     )
@@ -234,7 +235,7 @@ def _learn(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--runs", type=_count, default=1, metavar="N", help="independent runs to average"
     )
-    p.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    p.add_argument("--seed", type=options.seed, default=0, help="of everything random (default: 0)")
     _set(p, "an option of the method, such as alpha=0.5, lam=0.9, epsilon=linear(1,0.1,over=99)")
     _plot(p, "a picture of the learning curve")
     p.add_argument("--list", action="store_true", help="list the methods with their options")
@@ -279,7 +280,7 @@ def _audit(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--sampled", type=_count, metavar="N", help="draw N batches instead of enumerating them all"
     )
-    p.add_argument("--seed", type=int, default=0, help="of a sampled audit (default: 0)")
+    p.add_argument("--seed", type=options.seed, default=0, help="of a sampled audit (default: 0)")
     p.add_argument("--decisions", action="store_true", help="every decision, however many")
     _plot(p, "a picture: true advantage and expected coefficient of each decision")
     options.as_json(p)
