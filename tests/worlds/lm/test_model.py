@@ -203,6 +203,31 @@ def test_an_impossible_size_of_an_adapter_is_said(lora):
         load(folder("llama"), lora=lora)
 
 
+@pytest.mark.parametrize("targets", [5, [], ["q_proj", 3]])
+def test_layers_of_an_adapter_are_named(targets):
+    with pytest.raises(ModelError, match=r"lora targets are .* but must be the names of layers"):
+        load(folder("llama"), lora={"targets": targets})
+
+
+@pytest.mark.parametrize("attention", ["sdpaa", "logpi_packed", "paged|eager"])
+def test_an_unknown_attention_is_said_with_those_there_are(attention):
+    with pytest.raises(ModelError) as refused:
+        load("nowhere", attention=attention, called="demo:arithmetic")
+    said = str(refused.value)
+    assert said.startswith(f"'demo:arithmetic' cannot be loaded with the attention '{attention}'")
+    assert "Choose one of auto, eager, " in said
+    assert "logpi_" not in said.partition("Choose")[2]
+
+
+def test_an_attention_that_cannot_run_here_is_said_of_the_model(monkeypatch):
+    def missing(*_, **__):
+        raise ImportError("the package of flash_attention_2 is not installed.")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", missing)
+    with pytest.raises(ModelError, match=r"^'mine' cannot be loaded with the attention 'eager'"):
+        load(folder("llama"), attention="eager", called="mine")
+
+
 @pytest.mark.parametrize("device", ["nonsense", "hpu:0", "cuda:99"])
 def test_a_device_that_is_not_there_is_said_before_anything_is_loaded(device):
     with pytest.raises(ModelError, match=f"device '{device}' cannot be used here"):

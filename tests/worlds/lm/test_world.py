@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 import logpi
 import tasks
-from logpi.core.errors import ConfigError
+from logpi.core.errors import ConfigError, ModelError
 from logpi.worlds.lm.evaluate import Evaluator
 from logpi.worlds.lm.world import OpenLM
 
@@ -69,6 +71,20 @@ def test_with_an_adapter_the_reference_is_the_model_without_it(folder, tmp_path)
         assert not torch.allclose(before, world.policy.log_prob(batch.inputs))
     with pytest.raises(ConfigError, match="online_rft"):
         opened("rft", folder, tmp_path, lora=lora)
+
+
+@pytest.mark.parametrize("place", ["model", "reference"])
+def test_errors_of_a_demo_name_it(place, folder, tmp_path, monkeypatch):
+    read = AutoModelForCausalLM.from_pretrained
+
+    def only_the_other(path, **how):
+        if Path(path) == folder:
+            return read(path, **how)
+        raise OSError(f"nothing in {path}")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", only_the_other)
+    with pytest.raises(ModelError, match=r"^'demo:arithmetic' cannot be loaded"):
+        opened("dpo", folder, tmp_path, **{place: "demo:arithmetic"})
 
 
 @pytest.mark.parametrize("critic", ["head", "model"])

@@ -14,12 +14,23 @@ from transformers import AttentionInterface, PreTrainedConfig
 
 from logpi.worlds.lm.packed import Layout
 
-__all__ = ["keep_out_of_graphs", "packed_attention", "supported", "using"]
+__all__ = ["implementations", "keep_out_of_graphs", "packed_attention", "supported", "using"]
 
 _NAME = "logpi_packed"
 _LAYERS = {"full_attention", "sliding_attention"}
 
 _current: ContextVar[Layout] = ContextVar("logpi_packed_layout")
+
+
+def implementations() -> list[str]:
+    """The attention that a model can be loaded with: eager, and what transformers calls by name.
+
+    >>> {"eager", "sdpa"} <= set(implementations())
+    True
+    """
+    # Paged ones read another cache, and ours only what their own contexts put around them.
+    known = {"eager", *AttentionInterface().valid_keys()}
+    return sorted(name for name in known if not name.startswith(("paged|", "logpi_")))
 
 
 def supported(config: PreTrainedConfig) -> bool:

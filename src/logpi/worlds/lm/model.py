@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from logpi.core.errors import ModelError
+from logpi.core.nearest import did_you_mean
+from logpi.worlds.lm.attention import implementations
 from logpi.worlds.lm.head import Head, head_of
 from logpi.worlds.lm.pretrained import from_pretrained, quiet
 from logpi.worlds.lm.products import use_onednn
@@ -160,11 +162,13 @@ def load(
     device: str = "auto",
     attention: str = "auto",
     lora: Mapping[str, Any] | None = None,
+    called: str | None = None,
 ) -> LanguageModel:
     """The causal language model of a folder or hub name, checked to be one that logpi can train.
 
     `attention` is Hugging Face's implementation ("sdpa", "eager", ...); "auto" takes what the
-    architecture supports. `lora` is {"r", "alpha", "targets"}: only the adapter is trained.
+    architecture supports. `lora` is {"r", "alpha", "targets"}: only the adapter is trained. Errors
+    name the model by what it is `called`, where that is not its path.
 
     A tokenizer without a padding token, as GPT-2's, pads with its end-of-sequence token, and a line
     on stderr says so.
@@ -175,18 +179,30 @@ def load(
     """
     if dtype not in _DTYPES:
         raise ModelError(f"dtype {dtype!r} is unknown. Choose one of {', '.join(sorted(_DTYPES))}.")
+    name = called or str(path)
+    _check_attention(attention, name)
     place = _place(device)
     model, tokenizer = from_pretrained(
-        path, dtype=dtype, attention=None if attention == "auto" else attention
+        path, dtype=dtype, attention=None if attention == "auto" else attention, called=called
     )
     if tokenizer.pad_token_id is None:
-        _say(f"logpi: the tokenizer of {str(path)!r} has no padding token; its end token pads.")
+        _say(f"logpi: the tokenizer of {name!r} has no padding token; its end token pads.")
     model.to(place).eval()  # type: ignore[arg-type]  # its decorator hides the signature
     if place.type == "cpu":
         use_onednn(model)
     if lora is not None:
         model = _adapted(model, lora)
     return _describe(model, tokenizer, place)
+
+
+def _check_attention(attention: str, name: str) -> None:
+    known = ["auto", *implementations()]
+    if attention in known or "/" in attention:  # with a slash it is a kernel on the hub
+        return
+    raise ModelError(
+        f"{name!r} cannot be loaded with the attention {attention!r}: there is none of that name."
+        f"{did_you_mean(attention, known)} Choose one of {', '.join(known)}."
+    )
 
 
 def _place(device: str) -> torch.device:
@@ -221,6 +237,14 @@ def _check_lora(lora: Mapping[str, Any]) -> None:
                 f"lora {key} is {value!r}, but must be a positive "
                 f"{'whole number' if kind is int else 'number'}, such as {key}=16."
             )
+    targets = lora.get("targets", "all-linear")
+    listed = [targets] if isinstance(targets, str) else targets
+    named = isinstance(listed, list | tuple) and all(isinstance(t, str) and t for t in listed)
+    if not named or not listed:
+        raise ModelError(
+            f"lora targets are {targets!r}, but must be the names of layers, such as "
+            '["q_proj", "v_proj"], or "all-linear".'
+        )
 
 
 def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:

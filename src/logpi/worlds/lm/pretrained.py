@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,11 +41,12 @@ def quiet() -> Iterator[None]:
 
 
 def from_pretrained(
-    path: str | Path, *, dtype: str, attention: str | None = None
+    path: str | Path, *, dtype: str, attention: str | None = None, called: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The causal model and the tokenizer, neither of which runs code that comes with them.
 
-    Where the hub cannot be reached, what an earlier run has stored of a hub name is read.
+    Where the hub cannot be reached, what an earlier run has stored of a hub name is read. `called`
+    is what errors name instead of the path.
 
     Raises `ModelError` where there is no such model, where it is no causal one, or where it wants
     to run code of its own.
@@ -59,20 +61,25 @@ def from_pretrained(
                 source, dtype=dtype, attn_implementation=attention, trust_remote_code=False
             )
     except (OSError, ValueError, ImportError) as error:
-        raise ModelError(_refusal(name, str(error).strip())) from error
+        raise ModelError(_refusal(called or name, str(error).strip(), attention)) from error
     return model, tokenizer
 
 
-def _refusal(name: str, reason: str) -> str:
+def _refusal(name: str, reason: str, attention: str | None) -> str:
     if "trust_remote_code" in reason:
         return (
             f"{name!r} wants to run Python code of its own, and logpi runs no code that comes with "
             "a model. Take a model whose architecture the transformers library has itself."
         )
+    reason = reason.partition("\n")[0]
+    if attention is not None and re.search("attention|attn|kernel", reason, re.IGNORECASE):
+        return (
+            f"{name!r} cannot be loaded with the attention {attention!r}: {reason.rstrip('.')}. "
+            "Take another one, or leave it to the model: auto."
+        )
     return (
-        f"{name!r} cannot be loaded as a causal language model with its tokenizer: "
-        f"{reason.partition(chr(10))[0]} Give a folder with config.json, weights and tokenizer "
-        "files of a causal model, or its hub name."
+        f"{name!r} cannot be loaded as a causal language model with its tokenizer: {reason} Give a "
+        "folder with config.json, weights and tokenizer files of a causal model, or its hub name."
     )
 
 

@@ -183,7 +183,12 @@ class LM(Settings):
         torch.manual_seed(mix(seed, 0xA11))
         folder = _folder(self.model, scratch)
         lm = load(
-            folder, dtype=self.dtype, device=self.device, attention=self.attention, lora=self.lora
+            folder,
+            dtype=self.dtype,
+            device=self.device,
+            attention=self.attention,
+            lora=self.lora,
+            called=str(self.model),
         )
         return OpenLM(self, name, recipe, lm=lm, seed=seed, scratch=scratch)
 
@@ -261,7 +266,13 @@ class OpenLM:
         if c.reference is None:
             return self.policy.reference()
         folder = _folder(c.reference, self._scratch)
-        lm = load(folder, dtype=c.dtype, device=c.device, attention=c.attention)
+        lm = load(
+            folder,
+            dtype=c.dtype,
+            device=c.device,
+            attention=c.attention,
+            called=str(c.reference),
+        )
         lm.model.requires_grad_(False)
         return LMPolicy(lm, token_budget=c.token_budget, autocast=c.autocast)
 
