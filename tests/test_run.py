@@ -100,6 +100,26 @@ def test_iterations_that_teach_nothing_are_said_once(folder, tmp_path, capsys):
     assert "nothing to learn" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "world",
+    [
+        logpi.Gym("CartPole-v1", num_envs=2, episodes=2),
+        logpi.MDP("book_grid", time_limit=9),
+        logpi.MDP("bandit", source="enumerated"),
+    ],
+    ids=["gym", "mdp", "enumerated"],
+)
+def test_a_run_that_is_filtered_away_is_an_error(world, tmp_path, capsys):
+    told = {"recipe": {"name": "rft", "threshold": 1e6}, "world": world}
+    with pytest.raises(RewardError, match=r"none of \d+ rows passed .* Lower recipe\.threshold"):
+        logpi.train(**told, iterations=2, directory=tmp_path / "a")
+    said = capsys.readouterr().out
+    assert said.count("iteration 1: nothing passed recipe.threshold") == 1
+    assert not (tmp_path / "a" / "model").exists()
+    passing = {**told, "recipe": {"name": "rft", "threshold": -1e6}}
+    logpi.train(**passing, iterations=2, directory=tmp_path / "b", quiet=True)
+
+
 def test_tensorboard_is_written_where_it_is_asked_for(folder, tmp_path):
     pytest.importorskip("tensorboard")
     done = run("sft", folder, tmp_path / "run", log={"tensorboard": True})

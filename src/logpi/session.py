@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError
+from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError, RewardError
 from logpi.train.best import Best
 from logpi.train.interrupt import Interrupt
 from logpi.train.latest import Latest
 from logpi.train.loggers import Loggers
 from logpi.train.loop import Trainer
 from logpi.train.progress import Reporter
-from logpi.train.rundir import RunDirectory
+from logpi.train.rundir import RunDirectory, read_metrics
 
 __all__ = ["Callback", "Session"]
 
@@ -68,6 +69,7 @@ class Session:
                     self._keep()
         self._checkpoint()
         self._latest.remove()
+        self._refuse_fruitless()
         with self.rundir.exporting() as folder:
             trainer.world.export(folder)
         return None
@@ -110,9 +112,26 @@ class Session:
         before, self._why = self._why, None
         if not metrics["rows"]:
             self._why = "no rows were left to learn from"
+        elif metrics.get("skipped") == 1.0 and self.trainer.recipe.data == "filtered":
+            self._why = "nothing passed recipe.threshold, so there was nothing to learn"
         elif metrics.get("skipped") == 1.0:
             self._why = "every credit was 0, so there was nothing to learn"
         return self._why if self._why != before else None
+
+    def _refuse_fruitless(self) -> None:
+        """Raise `RewardError` where a whole run was filtered away."""
+        trainer, config = self.trainer, self.config
+        if trainer.recipe.data != "filtered" or trainer.done < config.iterations:
+            return
+        lines = [line for line in read_metrics(self.rundir.path) if "rows" in line]
+        if not lines or any(line["skipped"] < 1 for line in lines):
+            return
+        mean = lines[-1].get("return", lines[-1].get("reward", math.nan))
+        raise RewardError(
+            f"none of {sum(line['rows'] for line in lines):.0f} rows passed the filter (the mean "
+            f"return of the last iteration was {mean:.4g}), and the policy that they are drawn "
+            "from does not change: nothing was learned. Lower recipe.threshold, or take online_rft."
+        )
 
     def _evaluate(self) -> dict[str, float]:
         trainer = self.trainer
