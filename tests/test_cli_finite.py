@@ -136,6 +136,7 @@ def test_solve_films_its_iterations(capsys, tmp_path):
         (["solve", "book_grid", "--discount", "1"], "must be able to reach a terminal one"),
         (["solve", "none.bin"], "holds no discount: say `--discount 0.99`"),
         (["solve", "none.drn", "--discount", "0.9"], "No such file"),
+        (["solve", "none.txt"], "the ending says the format"),
         (["solve", "FrozenLake-v1"], "has no discount: say `--discount 0.99`"),
         (["solve", "FrozenLak-v1", "--discount", "0.9"], "Gymnasium cannot make 'FrozenLak-v1'"),
         (["solve", "FrozenLake-v1", "rows=3", "--discount", "0.9"], "unexpected keyword"),

@@ -201,7 +201,7 @@ def rewrite(path, change):
         (lambda h, a: h.pop("version"), "the header is damaged"),
         (lambda h, a: h.pop("layout"), "missing or damaged"),
         (lambda h, a: h.update(discount=1.5), "discount is 1.5"),
-        (lambda h, a: h.update(discount="x"), "missing or damaged"),
+        (lambda h, a: h.update(discount="x"), "discount is x but must lie"),
         (lambda h, a: h["layout"].update(rows=5, columns=5), "a grid of 5 × 5"),
         (lambda h, a: a.pop("reward"), "the array `reward` is missing, but the header says"),
         (lambda h, a: a.update(reward=a["reward"][:1]), "the array `reward` is float64"),

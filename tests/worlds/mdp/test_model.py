@@ -89,6 +89,7 @@ def test_astype_keeps_the_model():
         ({"allowed": np.ones((3, 2), bool)}, "state 2, action 0: it has no successors"),
         ({"discount": -0.1}, "discount is -0.1"),
         ({"discount": float("nan")}, "discount is nan"),
+        ({"discount": "x"}, "discount is x but must lie in"),
         ({"policy": np.full((3, 2), 0.5)}, "state 2, action 0: `policy` takes this action"),
         ({"policy": np.array([[1, 0], [0.5, 0.4], [0, 0]])}, "`policy` sums to 0.9 in state 1"),
         ({"policy": np.array([[2, -1], [1, 0], [0.0, 0]])}, "state 0, action 1: `policy` is -1"),

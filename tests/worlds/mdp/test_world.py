@@ -13,6 +13,7 @@ from logpi.core.errors import ConfigError
 from logpi.recipes import RECIPES
 from logpi.train.observe import observe
 from logpi.worlds.mdp import exact, zoo
+from logpi.worlds.mdp.files.dispatch import save
 from logpi.worlds.mdp.policy import TabularSoftmax
 
 
@@ -162,10 +163,23 @@ def test_what_is_exported_reads_back(tmp_path):
     assert p.sum(1)[0] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("ending", ["npz", "drn", "bin"])
+def test_a_file_takes_its_discount_from_the_world(ending, tmp_path):
+    path = tmp_path / f"m.{ending}"
+    save(zoo.make("book_grid"), path)
+    assert logpi.MDP(path, discount=0.7).model_of().discount == 0.7
+    with pytest.raises(ConfigError, match="takes no `rows`"):
+        logpi.MDP(path, discount=0.7, options={"rows": 3}).model_of()
+    if ending != "npz":
+        with pytest.raises(ConfigError, match=r"say world\.discount=0\.99"):
+            logpi.MDP(path).model_of()
+
+
 @pytest.mark.parametrize(
     ("told", "message"),
     [
         ({"model": "clif"}, "Did you mean `cliff`"),
+        ({"model": 3}, "`world.model` in the arguments is 3: input should be a valid string"),
         ({"model": "cliff", "options": {"rosw": 3}}, "rosw"),
         ({"model": "cliff", "policy": "linear"}, "needs features"),
         ({"model": "cliff", "discount": 1.5}, "discount"),

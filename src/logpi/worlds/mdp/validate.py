@@ -44,7 +44,11 @@ def validate(m: FiniteMDP) -> None:
     logpi.core.errors.ModelError: mdp: state 0, action 0: its 2 probabilities sum to 0.9, not 1. ...
     """
     _check_sizes(m)
-    if not 0 <= m.discount <= 1:  # false for NaN too
+    try:
+        within = 0 <= m.discount <= 1  # false for NaN too
+    except TypeError:
+        within = False
+    if not within:
         raise ModelError(f"{m.name}: discount is {m.discount} but must lie in [0, 1].")
     _check_layout(m)
     _check_transitions(m)

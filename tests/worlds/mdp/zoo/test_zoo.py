@@ -55,6 +55,8 @@ def test_every_function_of_the_package_is_an_entry():
 
 
 def test_an_unknown_name_or_option_names_the_nearest():
+    with pytest.raises(ConfigError, match="has no `3`"):
+        zoo.make(3)
     with pytest.raises(ConfigError, match=r"has no `book_gird`\. Did you mean `book_grid`\?"):
         zoo.make("book_gird")
     with pytest.raises(ConfigError, match=r"no option `r_forbiden`\. Did you mean `r_forbidden`\?"):

@@ -115,9 +115,8 @@ def make(name: str, **options: Any) -> FiniteMDP:
     an option's value is none that it can have.
     """
     if name not in _ENTRIES:
-        raise ConfigError(
-            f"the zoo has no `{name}`.{did_you_mean(name, _ENTRIES)} It has {', '.join(_ENTRIES)}."
-        )
+        near = did_you_mean(str(name), _ENTRIES)
+        raise ConfigError(f"the zoo has no `{name}`.{near} It has {', '.join(_ENTRIES)}.")
     known = inspect.signature(_ENTRIES[name]).parameters
     for option in options:
         if option not in known:
