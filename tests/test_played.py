@@ -54,6 +54,9 @@ def test_a_run_is_filmed_where_the_report_finds_it(tmp_path):
         assert picture.n_frames == 6
     with pytest.raises(RunError, match="already exists"):
         run.play(tmp_path / "a.gif")
+    for wrong in ({"episodes": 0}, {"seed": -1}):
+        with pytest.raises(ConfigError, match="Play at least one episode"):
+            run.play(tmp_path / "b.gif", **wrong)
 
 
 def test_play_from_the_command_line(run, monkeypatch, capsys, tmp_path):
@@ -96,6 +99,8 @@ def test_torchscript_of_a_run_acts_as_it_does(run, tmp_path, capsys):
         run.export(path)
     with pytest.raises(ConfigError, match="no name for an acting policy"):
         run.export(tmp_path / "policy.bin")
+    with pytest.raises(RunError, match="cannot be written"):
+        run.export(path / "below-a-file.pt")
 
 
 @pytest.mark.slow

@@ -35,15 +35,11 @@ def film(
 
     Both go into the folder, where the report finds them, unless they are named; `episodes.json`
     says there what was played. Raises `ConfigError` where the environment cannot be drawn or a
-    film cannot be encoded, and `RunError` where a named file exists.
+    film cannot be encoded, or nothing is to be played, and `RunError` where a named file exists.
     """
     from logpi.worlds.gym import film as world_film  # noqa: PLC0415 - needs gymnasium
 
-    for name in (video, strip):
-        if name is not None and Path(name).exists():
-            raise RunError(
-                f"`{name}` already exists, and no file is overwritten. Give another name."
-            )
+    _check_play(video, strip, episodes=episodes, seed=seed)
     path = folder / f"film{best_suffix()}" if video is None else Path(video)
     env, few, told = world_film.drawn(world.env, world.options), Few(), []
     with contextlib.closing(env), Film(path, fps=world_film.frames_a_second(env)) as out:
@@ -62,6 +58,19 @@ def film(
     return told
 
 
+def _check_play(*files: str | Path | None, episodes: int, seed: int) -> None:
+    if episodes < 1 or seed < 0:
+        raise ConfigError(
+            f"episodes is {episodes} and seed is {seed}. Play at least one episode, from a seed of "
+            "at least 0."
+        )
+    for name in files:
+        if name is not None and Path(name).exists():
+            raise RunError(
+                f"`{name}` already exists, and no file is overwritten. Give another name."
+            )
+
+
 def export(policy: GymPolicy, path: str | Path) -> Path:
     """The file, now holding the acting policy with its normaliser: .onnx, or .pt for TorchScript.
 
@@ -78,6 +87,10 @@ def export(policy: GymPolicy, path: str | Path) -> Path:
         )
     if target.exists():
         raise RunError(f"`{path}` already exists, and no file is overwritten. Give another name.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"`{path}` cannot be written: {error.strerror or error}.") from error
     write = save_onnx if target.suffix == ".onnx" else save_torchscript
     try:
         return write(policy, target)

@@ -10,7 +10,7 @@ from torch import distributions as td
 from torch import nn
 from torch.testing import assert_close
 
-from logpi.core.errors import ConfigError, ShapeError
+from logpi.core.errors import ConfigError, NonFiniteError, ShapeError
 from logpi.core.types import Policy, StepwisePolicy, TrustPolicy
 from logpi.worlds.gym.normalise import Normaliser
 from logpi.worlds.gym.policy import GymPolicy
@@ -361,6 +361,15 @@ def test_a_space_that_is_not_supported_is_refused_by_name():
         GymPolicy(spaces.Text(3), SPACES["discrete"])
     with pytest.raises(ConfigError, match="Tuple"):
         GymPolicy(SEEN, spaces.Tuple([SPACES["discrete"]]))
+
+
+def test_act_refuses_what_is_no_observation():
+    policy = GymPolicy(spaces.Box(-1, 1, (4,)), spaces.Discrete(3))
+    for wrong in ([1, 2], "abc", None, {"a": 1}):
+        with pytest.raises(ShapeError, match=r"is none of .* the policy reads \[4\]"):
+            policy.act(wrong)
+    with pytest.raises(NonFiniteError, match="NaN or infinite"):
+        policy.act([0.0, np.nan, 0.0, 0.0])
 
 
 def test_act_reads_the_mask_that_the_environment_gives():

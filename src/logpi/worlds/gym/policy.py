@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor, nn
 
-from logpi.core.errors import ConfigError, ShapeError
+from logpi.core.errors import ConfigError, NonFiniteError, ShapeError
 from logpi.core.types import Part
 from logpi.worlds.gym.columns import Columns, columns_of
 from logpi.worlds.gym.heads import head_of
@@ -185,12 +185,10 @@ class GymPolicy(nn.Module):
         """The environment's action for one of its observations: the likeliest, or a drawn one.
 
         `action_mask` is what the environment's info["action_mask"] says. Raises `ConfigError` where
-        it does not fit the actions.
+        it does not fit the actions, `ShapeError` where the observation is none of this environment,
+        and `NonFiniteError` where it is NaN or infinite.
         """
-        if self._reader is not None:
-            x = self._reader.one(observation)[None]
-        else:
-            x = np.asarray(observation).reshape(1, *self.shape)
+        x = self._read(observation)[None]
         mask = None if action_mask is None else self._mask_of(action_mask)
         choose = self.sampler()
         if greedy:
@@ -200,6 +198,24 @@ class GymPolicy(nn.Module):
             action, _ = choose(x, mask, rng.random((1, self.actions.draws)))
         ready = self.to_env(action)[0]
         return int(ready) if self.actions.kind == "discrete" else ready
+
+    def _read(self, observation: Any) -> ndarray:
+        try:
+            if self._reader is None:
+                x = np.asarray(observation).reshape(self.shape)
+            else:
+                x = self._reader.one(observation)
+            finite = np.isfinite(x).all()
+        except (TypeError, ValueError, LookupError, AttributeError):
+            raise ShapeError(
+                f"the observation {_short(observation)} is none of this environment: the policy "
+                f"reads {list(self.shape)} numbers."
+            ) from None
+        if not finite:
+            raise NonFiniteError(
+                f"the observation {_short(observation)} is NaN or infinite somewhere."
+            )
+        return x
 
     def _mask_of(self, given: Any) -> Bool[ndarray, "1 A"]:
         row = mask_row(given, self.actions)
@@ -257,3 +273,7 @@ def _live_rows(live: Bool[Tensor, "n t"]) -> Int[Tensor, " k"]:
     # NumPy finds them several times faster than torch where they are few.
     here = live.numpy()
     return torch.from_numpy(np.flatnonzero(here[:, 0] if here.shape[1] == 1 else here.any(1)))
+
+
+def _short(observation: Any) -> str:
+    return " ".join(repr(observation).split())[:60]
