@@ -170,9 +170,17 @@ def test_a_folder_of_something_else_is_left_alone(home):
         read_spec(home / "other")
 
 
-def test_a_metric_that_is_not_there_fails_every_trial(home, capsys):
-    assert main(["tune", "run.yaml", LR, "--metric", "rewrad", "--trials", "1"]) == 2
-    assert "no trial of" in capsys.readouterr().err
+def test_a_metric_that_is_not_there_ends_the_study_at_once(home, capsys):
+    assert main(["tune", "run.yaml", LR, "--metric", "retrun", "--trials", "9"]) == 2
+    said = capsys.readouterr().err
+    assert "has `retrun`. Did you mean `return`? There are " in said
+    assert len(list((home / "runs").rglob("config.yaml"))) == 1
+
+
+def test_a_study_cannot_be_a_file(home):
+    (home / "study").write_text("")
+    with pytest.raises(ConfigError, match="something else than a study"):
+        search(spec(), home / "study", trials=1)
 
 
 def test_without_optuna_it_says_what_to_install(home, monkeypatch):

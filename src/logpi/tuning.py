@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from logpi.core.errors import ConfigError, LogpiError
+from logpi.core.nearest import did_you_mean
 from logpi.core.seeds import mix
 from logpi.run import Run, recipe_of, train_config, world_of
 from logpi.train.best import score_of
@@ -189,7 +190,7 @@ def _optuna() -> Any:
 def _settle(spec: Spec, folder: Path) -> None:
     known = read_spec(folder)
     if known is None:
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"{folder} holds something else than a study. Give another --name.")
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / _SPEC, json.dumps(spec.plain(), indent=1) + "\n")
@@ -258,9 +259,7 @@ def _run(optuna: Any, spec: Spec, study: Any, trial: Any, folder: Path) -> None:
                 study.tell(trial, state=states.PRUNED)
                 return
             if not report.finish(run):
-                trial.set_user_attr("error", f"no iteration has `{spec.metric or 'an evaluation'}`")
-                study.tell(trial, state=states.FAIL)
-                return
+                raise ConfigError(_without_score(spec, run))
     except LogpiError as error:
         trial.set_user_attr("error", str(error))
         study.tell(trial, state=states.FAIL)
@@ -269,6 +268,20 @@ def _run(optuna: Any, spec: Spec, study: Any, trial: Any, folder: Path) -> None:
         return
     trial.set_user_attr("scores", report.over)
     study.tell(trial, fmean(report.over))
+
+
+def _without_score(spec: Spec, run: Run) -> str:
+    told = {k for line in run.metrics for k, v in line.items() if isinstance(v, int | float)}
+    figures = sorted(told - {"iteration"})
+    if spec.metric is None:
+        return (
+            f"no iteration of {run.directory} was evaluated with a score. Give held-out data "
+            f"(world.eval_data=...), or name a figure by --metric: {', '.join(figures)}."
+        )
+    return (
+        f"no iteration of {run.directory} has `{spec.metric}`.{did_you_mean(spec.metric, figures)} "
+        f"There are {', '.join(figures)}."
+    )
 
 
 def _suggested(trial: Any, d: Dimension) -> Any:
