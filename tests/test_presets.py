@@ -38,7 +38,7 @@ def test_every_language_recipe_has_one():
 def test_a_preset_takes_two_steps(name, folder, tmp_path):
     changed = SMALL | ({"world.model": folder} if name.endswith("/arithmetic") else {})
     if name == "rft/arithmetic":  # an untrained model's wrong answers would all be filtered away
-        changed["recipe.threshold"] = -1
+        changed["recipe.threshold"] = -1.0
     config = load_config(name, [f"{key}={value}" for key, value in changed.items()])
     done = train_config(config, directory=tmp_path / "run", quiet=True)
     last = done.metrics[-1]
