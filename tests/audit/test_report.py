@@ -119,6 +119,7 @@ def test_a_report_prints_itself(report):
     assert str(report).splitlines()[0].strip() == "grpo in fork"
     assert "noise/signal" in str(report)
     assert repr(report) == f"<audit of grpo in fork: {report.verdict}>"
+    assert "tensor" not in repr(report.best)
     assert text_of(report) == text_of(report.table())
     assert len(text_of(report.decisions_table()).split("coefficient")) == 2
 

@@ -30,8 +30,8 @@ class Fit:
     """An estimator against one objective; what has no meaning (a gradient of 0) is None."""
 
     objective: str
-    gradient: Float[Tensor, " p"]  # ∇J, exact
-    bias: Float[Tensor, " p"]  # E[ĝ] − ∇J
+    gradient: Float[Tensor, " p"] = field(repr=False)  # ∇J, exact
+    bias: Float[Tensor, " p"] = field(repr=False)  # E[ĝ] − ∇J
     bias_norm: float
     relative_bias: float | None  # |bias| / |∇J|
     cosine: float | None  # between E[ĝ] and ∇J

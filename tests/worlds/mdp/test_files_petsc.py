@@ -52,6 +52,12 @@ def iterate(m):
     return v
 
 
+def test_a_model_of_float32_comes_back(tmp_path):
+    m = random_model(3).astype(np.float32)
+    save_petsc(m, tmp_path / "m.bin")
+    assert_allclose(iterate(load_petsc(tmp_path / "m.bin", discount=0.9)), iterate(m), rtol=1e-5)
+
+
 @pytest.mark.parametrize("content", [SPARSE, WIDE])
 def test_a_matrix_by_hand_is_read_and_written(content):
     matrix = read_matrix(BytesIO(content))

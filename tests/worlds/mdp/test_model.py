@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
 from logpi.core.errors import ModelError
@@ -54,6 +54,25 @@ def test_astype_keeps_the_model():
     for x in (single.transitions, single.reward, single.start, single.outcome_reward):
         assert x.dtype == np.float32
     assert_array_equal(single.astype(np.float64).reward, m.reward)
+
+
+def test_a_model_of_float32_is_one_of_float64():
+    rng = np.random.default_rng(0)
+    policy = rng.dirichlet(np.ones(2), 3)
+    outcome, start = rng.normal(size=18), rng.dirichlet(np.ones(3))
+    told = {"outcome_reward": outcome, "start": start, "policy": policy, "terminal": [2]}
+    policy[2] = 0
+    m = from_csr(csr_array(rng.dirichlet(np.ones(3), 6)), None, 0.9, **told)
+    double = m.astype(np.float32).astype(np.float64)
+    assert_allclose(double.transitions.toarray(), m.transitions.toarray(), rtol=1e-6)
+    assert_allclose(double.transitions.toarray()[:4].sum(1), 1, rtol=1e-15)
+    for name in ("reward", "start", "policy"):
+        assert_allclose(getattr(double, name), getattr(m, name), rtol=1e-5)
+
+
+def test_a_model_is_of_two_types():
+    with pytest.raises(ModelError, match="of float64 or float32, not float16"):
+        model().astype(np.float16)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from numpy import ndarray
 from scipy.sparse import csr_array
 
 from logpi.core.errors import ConfigError, ModelError
-from logpi.worlds.mdp.validate import validate
+from logpi.worlds.mdp.validate import row_sums, validate
 
 __all__ = ["FiniteMDP", "Layout", "check_model"]
 
@@ -116,13 +116,21 @@ class FiniteMDP:
         return replace(self, **changed)
 
     def astype(self, dtype: npt.DTypeLike) -> FiniteMDP:
-        """The same model in float32 or float64; rounding a row to float32 keeps it a row."""
+        """The same model in float32 or float64.
+
+        A row that float32 holds as a distribution sums to 1 within 1e-5; in float64 it is divided
+        by its sum. Raises `ModelError` for another type.
+        """
         kind = np.dtype(dtype)
+        if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise ModelError(f"{self.name}: a model is of float64 or float32, not {kind}.")
         cast = {
             name: x.astype(kind)
             for name in ("transitions", "reward", "start", "outcome_reward", "policy")
             if (x := getattr(self, name)) is not None
         }
+        if kind.itemsize > self.dtype.itemsize:
+            _divide_by_sums(cast, self.allowed)
         return replace(self, **cast)
 
     def row(self, state: int, action: int) -> tuple[ndarray, ndarray]:
@@ -137,6 +145,19 @@ class FiniteMDP:
             f"FiniteMDP({self.name!r}, states={self.states}, actions={self.actions}, "
             f"transitions={self.transitions.nnz}, discount={self.discount:g})"
         )
+
+
+def _divide_by_sums(cast: dict[str, Any], allowed: Bool[ndarray, "S A"]) -> None:
+    """Nothing: what float32 had rounded in these new arrays is a distribution in float64 too."""
+    t = cast["transitions"]
+    sums = np.where(allowed.ravel(), row_sums(t.data, t.indptr), 1.0)
+    t.data /= np.repeat(sums, np.diff(t.indptr))
+    cast["start"] /= cast["start"].sum()
+    if "policy" in cast:
+        cast["policy"] /= np.where(allowed.any(1), cast["policy"].sum(1), 1.0)[:, None]
+    if "outcome_reward" in cast:
+        expected = row_sums(t.data * cast["outcome_reward"], t.indptr)
+        cast["reward"] = np.where(allowed, expected.reshape(allowed.shape), cast["reward"])
 
 
 def check_model(given: object, taker: str) -> None:

@@ -59,7 +59,8 @@ def save_petsc(
     """
     if bits not in (32, 64):
         raise ConfigError(f"bits is {bits}, but PETSc's integers have 32 or 64.")
-    t, reward = closed(m)
+    # What is read back is held to float64's tolerance, which rows rounded to float32 miss.
+    t, reward = closed(m if m.dtype == np.float64 else m.astype(np.float64))
     if bits == 32 and max(len(t.data), len(t.indptr)) >= 2**31:
         raise ModelError(
             f"{m.name} has {len(t.data)} transitions, more than 32-bit PETSc counts: pass bits=64."
