@@ -130,7 +130,10 @@ def test_solve_films_its_iterations(capsys, tmp_path):
             "is no name of a film. Let it end in .mp4, or in .gif",
         ),
         (["solve", "book_grid", "--plot", "nowhere/a.png"], "no picture can be written"),
-        (["solve", "book_grid", "--method", "soft_policy_iteration"], "needs its option `beta`"),
+        (
+            ["solve", "book_grid", "--method", "soft_policy_iteration"],
+            "--set beta=0.1 on the command",
+        ),
         (["solve", "book_grid", "--set", "bet=1"], "`auto` has no option `bet`"),
         (["solve", "book_grid", "--tolerance", "1e-20"], "below what float64 can certify"),
         (["solve", "book_grid", "--discount", "1"], "must be able to reach a terminal one"),

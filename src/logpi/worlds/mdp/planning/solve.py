@@ -115,7 +115,10 @@ def _check_options(method: str, told: Mapping[str, Any]) -> None:
             )
     for name in known:
         if parameters[name].default is inspect.Parameter.empty and name not in told:
-            raise ConfigError(f"`{method}` needs its option `{name}`: give {name}=0.1, say.")
+            raise ConfigError(
+                f"`{method}` needs its option `{name}`: give {name}=0.1, say, or "
+                f"--set {name}=0.1 on the command line."
+            )
 
 
 def _by_horizon(
