@@ -2,12 +2,13 @@
 
 python benchmarks/gym_vs_sb3.py --sb3 PYTHON                every line (some 10 minutes)
 python benchmarks/gym_vs_sb3.py --sb3 PYTHON cartpole       the lines whose names begin so
+python benchmarks/gym_vs_sb3.py --sb3 PYTHON --skrl PYTHON  skrl too, which takes turns with both
 python benchmarks/gym_vs_sb3.py                             our side alone
 
 One thread, CPU seconds of the process, nets of 64 × 64 tanh, the same settings on both sides (which
 `gym/lines.py` says), every side in a process of its own, turn by turn. What is printed is the
 median of --repeat runs with different seeds. PYTHON is an interpreter that has
-stable-baselines3.
+stable-baselines3, or skrl.
 """
 
 from __future__ import annotations
@@ -70,25 +71,31 @@ def _median(line: Line, runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def describe(name: str, found: dict[str, dict[str, Any]]) -> str:
     """The line of the table."""
-    line, ours = LINES[name], found["logpi"]
-    theirs = found.get("sb3")
+    line = LINES[name]
     shown = f"{line.env}, {line.envs} × {line.steps}, {line.mode}"
     if line.learn is None:
         numbers = [f"{x['rate']:,.0f}" for x in found.values()]
-        ratio = ours["rate"] / theirs["rate"] if theirs else None
         rest = [f"{x['share']:.0%}" for x in found.values()]
     else:
         numbers = [
             "never" if x["seconds"] is None else f"{x['seconds']:.2f} s" for x in found.values()
         ]
-        known = theirs and theirs["seconds"] and ours["seconds"]
-        ratio = theirs["seconds"] / ours["seconds"] if theirs and known else None
         rest = ["" for _ in found]
-    times = "" if ratio is None else f"{ratio:.1f} ×"
+    times = [_times(found, "sb3"), *([_times(found, "skrl")] if "skrl" in found else [])]
     asked = f"{line.rate:,.0f}" if line.rate else f"{line.ratio} ×" if line.ratio else ""
     memory = [f"{x['memory']:.0f}" for x in found.values()]
-    columns = [f"{name}: {shown}", *numbers, times, asked, " / ".join(rest), " / ".join(memory)]
+    columns = [f"{name}: {shown}", *numbers, *times, asked, " / ".join(rest), " / ".join(memory)]
     return "| " + " | ".join(columns) + " |"
+
+
+def _times(found: dict[str, dict[str, Any]], other: str) -> str:
+    """How many times as fast as another side ours is, where both are known."""
+    ours, theirs = found["logpi"], found.get(other, {})
+    if "rate" in theirs:
+        return f"{ours['rate'] / theirs['rate']:.1f} ×"
+    if theirs.get("seconds") and ours["seconds"]:
+        return f"{theirs['seconds'] / ours['seconds']:.1f} ×"
+    return ""
 
 
 def main() -> None:
@@ -96,13 +103,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("lines", nargs="*", help="beginnings of the lines' names; = is the whole")
     parser.add_argument("--sb3", help="the interpreter that has stable-baselines3")
+    parser.add_argument("--skrl", help="the interpreter that has skrl")
     parser.add_argument("--repeat", type=int, default=5, help="runs of a line that learns")
     parser.add_argument("--json", type=Path, help="where to write what was measured")
     given = parser.parse_args()
-    sides = {"logpi": sys.executable} | ({"sb3": given.sb3} if given.sb3 else {})
+    others = {"sb3": given.sb3, "skrl": given.skrl}
+    sides = {"logpi": sys.executable} | {side: x for side, x in others.items() if x}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}")  # fmt: skip
-    heads = ["line", *sides, "ratio", "asked", "environments' share", "peak MB"]
+    ratios = ["ratio", *(["ratio to skrl"] if given.skrl else [])]
+    heads = ["line", *sides, *ratios, "asked", "environments' share", "peak MB"]
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     told: dict[str, Any] = {}
     for name in LINES:

@@ -1,6 +1,6 @@
 """Every benchmark, one after the other; the others' libraries go into .venv-bench.
 
-python benchmarks/run.py               all of them, half an hour on a quiet machine
+python benchmarks/run.py               all of them, more than half an hour on a quiet machine
 python benchmarks/run.py fixed flat    these workloads of grpo_vs_trl.py alone
 python benchmarks/run.py --smoke       two or three steps of some, to see that they run: minutes
 """
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 ENVIRONMENT = HERE.parent / ".venv-bench"
 PYTHON = ENVIRONMENT / "bin" / "python"
 MARK = ENVIRONMENT / ".installed"
-NAMES = ("trl", "torch", "stable-baselines3", "gymnasium[box2d,mujoco]")
+NAMES = ("trl", "torch", "stable-baselines3", "skrl", "gymnasium[box2d,mujoco]")
 
 
 def install() -> None:
@@ -27,7 +27,8 @@ def install() -> None:
     if MARK.exists() and MARK.read_text() == pins.read_text():
         return
     print(
-        f"Installing TRL and Stable-Baselines3 into {ENVIRONMENT.name} (a few minutes, once) ...",
+        f"Installing TRL, Stable-Baselines3 and skrl into {ENVIRONMENT.name} "
+        "(a few minutes, once) ...",
         flush=True,
     )
     venv.create(ENVIRONMENT, with_pip=True)
@@ -47,7 +48,7 @@ def _scripts(given: argparse.Namespace) -> Iterator[list[str]]:
     yield [str(HERE / "grpo_vs_trl.py"), *trl, *grpo, *few]
     yield [str(HERE / "sft_dpo_vs_trl.py"), *trl, *few]
     if not given.smoke:
-        yield [str(HERE / "gym_vs_sb3.py"), "--sb3", str(PYTHON)]
+        yield [str(HERE / "gym_vs_sb3.py"), "--sb3", str(PYTHON), "--skrl", str(PYTHON)]
     yield [str(HERE / "cuda.py"), *tiny]
 
 

@@ -18,7 +18,7 @@ class Line:
     batch: int  # decisions a mini-batch
     epochs: int
     iterations: int  # that are timed, after one that is not
-    mode: str = "sync"  # of our side; the others step one environment after the other
+    mode: str = "sync"  # of our side and skrl; Stable-Baselines3 steps one after the other
     ratio: float | None = None  # asked for, against Stable-Baselines3
     rate: float | None = None  # asked for, steps per CPU second
     learn: int | None = None  # decisions at most until a mean return of 475

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import Any
 
 from benchmarks.gym.lines import LINES, Line
-from benchmarks.gym.measure import Judge, Stopwatch, peak
+from benchmarks.gym.measure import Judge, Stopwatch, peak, watched
 
 EVERY = 5  # iterations between two looks at the policy
 
@@ -44,25 +43,12 @@ def timed(line: Line, seed: int) -> dict[str, Any]:
     """Iterations after a first one that does not count; how much of them the environments take."""
     ppo = model(line, seed)
     ppo.learn(line.decisions)
-    spent = _watched(ppo.env)
+    spent = watched(ppo.env, "step_wait")
     watch = Stopwatch()
     ppo.learn(line.iterations * line.decisions)
     seconds = watch.read()
     rate = line.iterations * line.decisions / seconds
     return {"rate": rate, "share": spent[0] / seconds}
-
-
-def _watched(env: Any) -> list[float]:
-    spent, step = [0.0], env.step_wait
-
-    def step_wait() -> Any:
-        began = time.process_time()
-        found = step()
-        spent[0] += time.process_time() - began
-        return found
-
-    env.step_wait = step_wait
-    return spent
 
 
 def learned(line: Line, seed: int) -> dict[str, Any]:
