@@ -117,8 +117,15 @@ def test_what_is_not_stored_begins_new_episodes_with_a_warning():
     vector.mark()
     other = entry([partial(Scripted, (5, True))], AutoresetMode.NEXT_STEP, stored=False)
     with pytest.warns(UserWarning, match="cannot be brought back"):
-        seen, _ = other.restore(json.loads(json.dumps(vector.state())))
+        seen, _, lost = other.restore(json.loads(json.dumps(vector.state())))
     assert seen[0, 1] == 0
+    assert lost == [0]
+    stops = [vector.state()["seed"], other.state()["seed"]]
+    other.step([0])
+    other.mark()
+    with pytest.warns(UserWarning, match="cannot be brought back"):
+        vector.restore(other.state())
+    assert len({*stops, vector.state()["seed"]}) == 3, "two stops begin alike"
 
 
 def test_snapshot_holds_every_kind_of_value_and_put_back_brings_it():

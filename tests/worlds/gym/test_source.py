@@ -9,12 +9,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 
 from logpi.core.errors import ConfigError
 from logpi.core.returns import discounted_sum
 from logpi.core.types import Source
+from logpi.worlds.gym.entry import Entry
 from logpi.worlds.gym.make import make_vector
 from logpi.worlds.gym.source import EpisodeSource, StreamSource, Tally
 from logpi.worlds.gym.vector import Sync
@@ -124,6 +126,20 @@ def test_a_restored_source_draws_what_it_would_have(mode):
     assert whole.state() == later.state()
     for v in vectors:
         v.close()
+
+
+def test_episodes_that_are_not_gone_on_with_are_not_counted_into_those_that_begin():
+    def source(steps):
+        many = SyncVectorEnv([partial(Scripted, (10, True))] * 2)
+        return StreamSource(Entry(many, 0, stored=False), steps=steps, discount=0.9, seed=3)
+
+    first, later = source(7), source(19)
+    first.draw(Uniform(), 0)
+    with pytest.warns(UserWarning, match="cannot be brought back"):
+        later.restore(json.loads(json.dumps(first.state())))
+    facts = later.draw(Uniform(), 1).facts
+    assert (facts["episodes"], facts["episode_length"]) == (2, 10)
+    assert 450 <= facts["return"] <= 470
 
 
 def test_every_iteration_and_run_seed_has_random_numbers_of_its_own():

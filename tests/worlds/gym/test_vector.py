@@ -114,7 +114,8 @@ def test_a_stored_state_goes_on_alike(kind):
     vector.mark()
     stored = json.loads(json.dumps(vector.state()))
     other = Sync([partial(kind, longest=9)] * 3, 1)
-    seen, mask = other.restore(stored)
+    seen, mask, lost = other.restore(stored)
+    assert not lost
     assert np.array_equal(seen, moved.observation)
     for _ in range(30):
         actions = act(vector, mask)
@@ -158,7 +159,8 @@ def test_one_that_something_else_decides_begins_a_new_episode_with_a_warning():
     vector.mark()
     stored = vector.state()
     with pytest.warns(UserWarning, match="environment 1 does not come back"):
-        seen, _ = Sync([Scripted, Fickle], 0).restore(stored)
+        seen, _, lost = Sync([Scripted, Fickle], 0).restore(stored)
+    assert lost == [1]
     assert seen[1, 1] == 0
 
 

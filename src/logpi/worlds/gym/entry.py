@@ -114,7 +114,7 @@ class Entry:
         """The marked place, as JSON."""
         return self._place
 
-    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
+    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None, list[int]]:
         """Observations and masks at that place; new episodes where the state was not stored."""
         if "environment" not in state:
             warnings.warn(
@@ -122,10 +122,10 @@ class Entry:
                 "episodes, and the run is not what it would have been without the stop.",
                 stacklevel=2,
             )
-            self._reset(mix(self._run_seed, int(state["steps"])) % 2**31)
+            # From the last seed, so that stops after equally many steps do not begin alike.
+            seen, mask = self._reset(mix(int(state["seed"]), int(state["steps"])) % 2**31)
             self.mark()
-            assert self._now is not None
-            return self._now
+            return seen, mask, list(range(self.num))
         if len(state["ended"]) != self.num:
             raise ConfigError(
                 f"the checkpoint has {len(state['ended'])} environments, and this run {self.num}. "
@@ -138,7 +138,7 @@ class Entry:
         self._over = bool(self._ended.any())
         mask = None if state["mask"] is None else unpacked(state["mask"])
         self._now, self._place = (unpacked(state["observation"]), mask), state
-        return self._now
+        return *self._now, []
 
     def close(self) -> None:
         """Close the environment."""

@@ -123,9 +123,12 @@ class StreamSource:
         """Go on from there."""
         if not state:
             return
-        self._now = self._vector.restore(state["vector"])
+        seen, mask, lost = self._vector.restore(state["vector"])
+        self._now = seen, mask
         self._tally.total = unpacked(state["total"])
         self._tally.length = unpacked(state["length"])
+        # Where new episodes begin, the running ones are not gone on with.
+        self._tally.total[lost] = self._tally.length[lost] = 0
 
     def _buffers(self) -> Buffers:
         v = self._vector

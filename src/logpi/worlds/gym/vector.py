@@ -73,8 +73,8 @@ class Vector(Protocol):
         """What brings the environments back to the marked place, as JSON."""
         ...
 
-    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
-        """Observations and masks at that place."""
+    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None, list[int]]:
+        """Observations and masks at that place; which environments begin a new episode instead."""
         ...
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class Sync:
         """Each environment's reset seed and actions until the mark, and what it showed there."""
         return self._history.state()
 
-    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
+    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None, list[int]]:
         """Observations and masks after the same actions.
 
         Warns where an environment does not come back, which then begins a new episode.
@@ -172,7 +172,7 @@ class Sync:
         seen, mask, lost = self.replay(state)
         for number in lost:
             warn_lost(number)
-        return seen, mask
+        return seen, mask, lost
 
     def replay(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None, list[int]]:
         """The same, and the numbers of those that did not come back, which begin a new episode."""

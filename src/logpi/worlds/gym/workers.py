@@ -108,7 +108,7 @@ class Async:
         """
         return self._history.state()
 
-    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None]:
+    def restore(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None, list[int]]:
         """Observations and masks after the same actions.
 
         Warns where an environment does not come back, which then begins a new episode.
@@ -117,12 +117,13 @@ class Async:
         told = state["environments"]
         parts = [{"environments": told[a:b]} for a, b in self._spans()]
         found = self._ask("replay", parts, _STARTUP)
-        for number in (number for *_, lost in found for number in lost):
+        lost = [number for *_, numbers in found for number in numbers]
+        for number in lost:
             warn_lost(number)
             self._history.begin(number)
         self._shown, mask = _joined_first([(seen, mask) for seen, mask, _ in found])
         self.mark()
-        return self._shown, mask
+        return self._shown, mask, lost
 
     def close(self) -> None:
         """End the processes, also one that hangs."""
