@@ -117,7 +117,6 @@ def test_returns_of_whole_episodes_stop_where_they_end(mode, kind):
 
 
 @pytest.mark.parametrize("mode", ["vector_entry_point", "sync", "async", "envpool"])
-@pytest.mark.filterwarnings("ignore:.*precision lowered:UserWarning")
 def test_poles_move_as_physics_says_and_end_as_the_rules_say(mode):
     if mode == "envpool" and importlib.util.find_spec("envpool") is None:
         pytest.skip("envpool is not installed")

@@ -151,9 +151,16 @@ def test_envpool_says_that_it_is_not_installed():
         make_vector("CartPole-v1", 1, "envpool", seed=0)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("envpool") is not None, reason="envpool is there")
+def test_gymnasium_is_not_asked_about_envpools_environments(tmp_path):
+    world = logpi.Gym("Pong-v5", mode="envpool", options={"frame_skip": 4})
+    with pytest.raises(ConfigError, match="needs the package envpool"):
+        world.open("ppo", RECIPES["ppo"], seed=0, scratch=tmp_path)
+
+
 def test_envpool_needs_a_name():
     with pytest.raises(ConfigError, match="needs the id of an environment"):
-        make_envpool(Scripted, 1, seed=0, options={})
+        make_envpool(Scripted, 1, options={})
 
 
 def test_findings_are_those_of_gymnasiums_checker():

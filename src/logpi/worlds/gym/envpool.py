@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from gymnasium.vector import AutoresetMode
@@ -17,34 +20,50 @@ __all__ = ["make_envpool"]
 class _Pool:
     """What `Entry` reads of a vector environment, from an envpool.
 
-    An envpool resets in the step after the last one, whose action it ignores. It cannot be reset
-    with a seed, nor stored: a resumed run begins new episodes.
+    An envpool resets in the step after the last one, whose action it ignores. It has the seed that
+    it was made with, so every reset makes another. It cannot be stored: a stream that is resumed
+    begins new episodes.
     """
 
-    def __init__(self, pool: Any, num: int) -> None:
-        self._pool, self.num_envs = pool, num
-        self.single_observation_space = pool.observation_space
-        self.single_action_space = pool.action_space
+    def __init__(self, make: Callable[..., Any], spec: Any, num: int) -> None:
+        self._make, self.num_envs = make, num
+        self._pool: Any = None
+        with _rounded_bounds():
+            self.single_observation_space = spec.gymnasium_observation_space
+            self.single_action_space = spec.gymnasium_action_space
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def reset(self, *, seed: int) -> tuple[Any, dict[str, Any]]:
-        del seed  # given when the pool was made
-        observation, info = self._pool.reset()
+        self.close()
+        with _rounded_bounds():
+            self._pool = self._make(seed=seed)
+            observation, info = self._pool.reset()
         return observation, info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         return self._pool.step(actions)
 
     def close(self) -> None:
-        self._pool.close()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+@contextmanager
+def _rounded_bounds() -> Iterator[None]:
+    """Let nothing be said of bounds in float64 that become those of a space in float32."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*precision lowered")
+        yield
 
 
 def make_envpool(
-    env: str | Callable[..., Any], num_envs: int, *, seed: int, options: Mapping[str, Any]
+    env: str | Callable[..., Any], num_envs: int, *, options: Mapping[str, Any]
 ) -> Any:
     """An envpool of `num_envs` environments of that id, as `Entry` reads one.
 
-    Raises `ConfigError` where envpool is not installed or does not have the environment.
+    Raises `ConfigError` where envpool is not installed, does not have the environment, or does not
+    take an option.
     """
     if not isinstance(env, str):
         raise ConfigError("mode=envpool needs the id of an environment. Take mode=sync.")
@@ -58,5 +77,17 @@ def make_envpool(
     known = list(envpool.list_all_envs())
     if env not in known:
         raise ConfigError(f"envpool has no `{env}`.{did_you_mean(env, known)}")
-    pool = envpool.make_gymnasium(env, num_envs=num_envs, seed=seed % 2**31, **options)
-    return _Pool(pool, num_envs)
+    for name in ("num_envs", "batch_size", "seed", "env_seed"):
+        if name in options:
+            raise ConfigError(
+                f"option `{name}` is not the environment's: all are stepped at once, and the "
+                "run says how many and from which seed. Set world.num_envs or seed."
+            )
+    try:
+        spec = envpool.make_spec(env, num_envs=num_envs, **options)
+    except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        raise ConfigError(f"envpool cannot make `{env}` with {dict(options)}: {said}") from error
+    if spec.config.max_num_players > 1:
+        raise ConfigError(f"`{env}` is a game of several players, and this world has one policy.")
+    return _Pool(partial(envpool.make_gymnasium, env, num_envs=num_envs, **options), spec, num_envs)

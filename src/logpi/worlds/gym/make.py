@@ -95,7 +95,7 @@ def make_vector(
     _check_each(mode, renew=renew, watch=watch)
     one = _one_of(env, known, renew=renew)
     if mode == "envpool":
-        return Entry(make_envpool(env, num_envs, seed=seed, options=known), seed, stored=False)
+        return Entry(make_envpool(env, num_envs, options=known), seed, stored=False)
     if mode == "vector_entry_point":
         return _entry(env, num_envs, seed=seed, options=known)
     if mode == "auto" and isinstance(env, str) and not (renew or watch):

@@ -166,8 +166,12 @@ class Gym(Settings):
         """The policy of an exported folder, with its statistics, which are frozen."""
         space = None
         with contextlib.suppress(ConfigError):  # one alone cannot be had where all are made at once
-            one = make_one(self.env, self.options)
-            space = one.observation_space
+            if self.mode == "envpool":  # has spaces of its own, and environments
+                one = self.vector(seed=0, num_envs=1)
+                space = one.observations
+            else:
+                one = make_one(self.env, self.options)
+                space = one.observation_space
             one.close()
         net = None if self.policy is None else own_net(self.policy)
         return load(folder, observation_space=space, net=net).copy()
@@ -176,7 +180,8 @@ class Gym(Settings):
         """This world with its environments open. Raises `ConfigError` where they cannot be had."""
         del scratch
         self.check(name, recipe)
-        if isinstance(self.env, str) or self.mode != "vector_entry_point":
+        made_at_once = self.mode == "vector_entry_point" and not isinstance(self.env, str)
+        if not made_at_once and self.mode != "envpool":  # whose environments are not Gymnasium's
             # Where environments may hang, the checker must not.
             limit = self.step_timeout if self.mode == "async" or self.watch else None
             name = self.env if isinstance(self.env, str) else _name_of(self.env)
