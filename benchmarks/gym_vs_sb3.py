@@ -7,7 +7,8 @@ python benchmarks/gym_vs_sb3.py                             our side alone
 
 One thread, CPU seconds of the process, nets of 64 × 64 tanh, the same settings on both sides (which
 `gym/lines.py` says), every side in a process of its own, turn by turn. What is printed is the
-median of --repeat runs with different seeds. PYTHON is an interpreter that has
+median of --repeat runs with different seeds. No side writes anything down; *kept* is ours where
+it writes its records and checkpoints, as it does by default. PYTHON is an interpreter that has
 stable-baselines3, or skrl.
 """
 
@@ -59,8 +60,8 @@ def measure(name: str, sides: dict[str, str], repeat: int) -> dict[str, dict[str
 def _median(line: Line, runs: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": statistics.median(r["memory"] for r in runs)}
     if line.learn is None:
-        found |= {k: statistics.median(r[k] for r in runs) for k in ("rate", "share")}
-        return found
+        known = [k for k in ("rate", "share", "kept") if k in runs[0]]
+        return found | {k: statistics.median(r[k] for r in runs) for k in known}
     seconds = [r["seconds"] for r in runs]
     found["runs"] = seconds
     done = sorted(s for s in seconds if s is not None)
@@ -84,7 +85,9 @@ def describe(name: str, found: dict[str, dict[str, Any]]) -> str:
     times = [_times(found, "sb3"), *([_times(found, "skrl")] if "skrl" in found else [])]
     asked = f"{line.rate:,.0f}" if line.rate else f"{line.ratio} ×" if line.ratio else ""
     memory = [f"{x['memory']:.0f}" for x in found.values()]
-    columns = [f"{name}: {shown}", *numbers, *times, asked, " / ".join(rest), " / ".join(memory)]
+    kept = f"{found['logpi']['kept']:,.0f}" if "kept" in found["logpi"] else ""
+    told = [*times, asked, " / ".join(rest), " / ".join(memory), kept]
+    columns = [f"{name}: {shown}", *numbers, *told]
     return "| " + " | ".join(columns) + " |"
 
 
@@ -112,7 +115,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}")  # fmt: skip
     ratios = ["ratio", *(["ratio to skrl"] if given.skrl else [])]
-    heads = ["line", *sides, *ratios, "asked", "environments' share", "peak MB"]
+    heads = ["line", *sides, *ratios, "asked", "environments' share", "peak MB", "logpi, kept"]
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     told: dict[str, Any] = {}
     for name in LINES:

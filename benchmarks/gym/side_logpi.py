@@ -39,10 +39,20 @@ def settings(line: Line, seed: int) -> dict[str, Any]:
     }
 
 
-def timed(line: Line, seed: int) -> dict[str, Any]:
-    """A run with its records and checkpoints; the first iteration, and the last, do not count.
+NOTHING_KEPT = {"log": {"decisions_every": 0}, "checkpoint": {"every": 0}}
+"""What the other sides do not do either: records of decisions, and checkpoints."""
 
-    The last one evaluates the policy, which the other side does not.
+
+def timed(line: Line, seed: int) -> dict[str, Any]:
+    """A run that keeps nothing, and one with the records and checkpoints of the defaults."""
+    rate, share = _run(line, seed, NOTHING_KEPT)
+    return {"rate": rate, "share": share, "kept": _run(line, seed, {})[0]}
+
+
+def _run(line: Line, seed: int, kept: Mapping[str, Any]) -> tuple[float, float]:
+    """Steps a CPU second, and the environments' share; the first and last iteration do not count.
+
+    The last one evaluates the policy, which the other sides do not.
     """
     told: list[tuple[float, float]] = []
     watch = Stopwatch()
@@ -54,13 +64,14 @@ def timed(line: Line, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         logpi.train(
             **settings(line, seed),
+            **kept,
             iterations=line.iterations + 2,
             directory=f"{folder}/run",
             callbacks=[each],
         )
     seconds = told[-2][0] - told[0][0]
     share = sum(x for _, x in told[1:-1]) / line.iterations
-    return {"rate": line.iterations * line.decisions / seconds, "share": share}
+    return line.iterations * line.decisions / seconds, share
 
 
 def learned(line: Line, seed: int) -> dict[str, Any]:
