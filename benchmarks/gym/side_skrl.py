@@ -143,10 +143,9 @@ def timed(line: Line, seed: int) -> dict[str, Any]:
 
 
 def learned(line: Line, seed: int) -> dict[str, Any]:
-    """Until the policy is good enough, from the moment that its environments are made."""
-    judge, watch = Judge(line.env), Stopwatch()
-    made = trainer(line, seed)
-    agent = made.agents
+    """Until the policy is good enough, once environments, nets and optimizers are made."""
+    judge, made = Judge(line.env), trainer(line, seed)
+    watch, agent = Stopwatch(), made.agents
     act = lambda x: int(agent.policy.net(torch.from_numpy(x)).argmax())  # noqa: E731
     for done in range(1, line.iterations + 1):
         made.train()
