@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.audit.worlds import REFERENCE, fork
@@ -128,7 +130,7 @@ def test_a_loss_that_teaches_nothing():
 
 
 def test_a_credit_that_is_not_finite_is_refused():
-    row = recipe("reinforce", baseline=float("nan"))
+    row = replace(recipe("reinforce"), credit=lambda s: torch.full_like(s.reward, torch.nan))
     with pytest.raises(NonFiniteError, match="credit"):
         audit(row, fork())
 
