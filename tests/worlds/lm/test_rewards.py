@@ -265,20 +265,14 @@ def test_workers_end_with_their_parent(tmp_path, how):
 def test_after_an_interrupt_the_rewards_work_again():
     with Rewards(f.moody, timeout=20, max_missing=1) as rewards:
         score(rewards, [""], mood=["good"])
-        enough = threading.Event()
-
-        def interrupt():  # more than once: one that a finalizer meets is lost
-            while not enough.wait(0.3):
-                os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
+        # A process that a script started in the background ignores the signal.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             with pytest.raises(KeyboardInterrupt):
                 score(rewards, [""] * 2, mood=["hang", "good"])
         finally:
-            enough.set()
-            thread.join()
+            signal.signal(signal.SIGINT, before)
         assert score(rewards, [""], mood=["good"]).reward == [1.0]
 
 
