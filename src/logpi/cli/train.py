@@ -127,13 +127,15 @@ def _last_line(directory: Path, metrics: list[dict[str, Any]]) -> str:
         for key, label in _FIGURES
         if isinstance(last.get(key), int | float)
     ]
-    told = ", ".join([f"{last.get('iteration', 0)} iterations", *figures])
+    done = last.get("iteration", 0)
+    told = ", ".join([f"{done} iteration{'' if done == 1 else 's'}", *figures])
     return f"{directory}: {told}. See `logpi report {directory}`."
 
 
 _FIGURES = (
     ("reward", "reward"),
     ("nll", "nll"),
+    ("preferred", "share preferred"),
     ("eval/reward", "held-out reward"),
     ("eval/correct", "held-out share correct"),
     ("eval/return", "evaluated return"),
