@@ -1,16 +1,22 @@
-"""CPU seconds, peak memory, and when a policy reaches a mean return: the same for every side."""
+"""CPU seconds, peak memory, and when a policy is good enough: the same for every side."""
 
 from __future__ import annotations
 
+import json
 import resource
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import numpy as np
+from benchmarks.gym.lines import LINES, Line
 
-__all__ = ["Judge", "Stopwatch", "peak", "watched"]
+__all__ = ["Judge", "Stopwatch", "answer", "watched"]
+
+EVERY = 5  # iterations between two looks at the policy
+GOAL = 475  # the mean return that is good enough
 
 
 class Stopwatch:
@@ -33,14 +39,18 @@ class Stopwatch:
 
 
 class Judge:
-    """The mean return of the likeliest actions, in episodes that are the same for every side."""
+    """Looks at a policy now and then, in episodes that are the same for every side."""
 
     def __init__(self, env: str, *, episodes: int = 20) -> None:
         """Its environment is its own."""
         self._env, self._episodes = gymnasium.make(env), episodes
 
-    def __call__(self, act: Callable[[np.ndarray], int]) -> float:
-        """Of a function from an observation to the action."""
+    def content(self, done: int, watch: Stopwatch, act: Callable[[np.ndarray], int]) -> bool:
+        """Whether the policy is looked at after so many iterations, and is good enough."""
+        return done % EVERY == 0 and watch.aside(lambda: self.mean_return(act)) >= GOAL
+
+    def mean_return(self, act: Callable[[np.ndarray], int]) -> float:
+        """Of a function from an observation to the likeliest action."""
         total = 0.0
         for seed in range(self._episodes):
             x, _ = self._env.reset(seed=10_000 + seed)
@@ -50,11 +60,6 @@ class Judge:
                 total += float(reward)
                 over = terminated or truncated
         return total / self._episodes
-
-
-def peak() -> float:
-    """The most memory that the process held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def watched(env: Any, name: str) -> list[float]:
@@ -69,3 +74,15 @@ def watched(env: Any, name: str) -> list[float]:
 
     setattr(env, name, timed)
     return spent
+
+
+Side = Callable[[Line, int], dict[str, Any]]
+"""What one side measures of a line, with a seed."""
+
+
+def answer(timed: Side, learned: Side) -> None:
+    """Print what a side says of the line and seed that its process was started with."""
+    line, seed = LINES[sys.argv[1]], int(sys.argv[2])
+    found = timed(line, seed) if line.learn is None else learned(line, seed)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # MB, the most it held
+    print(json.dumps({**found, "memory": memory}))

@@ -5,22 +5,18 @@ python -m benchmarks.gym.side_logpi LINE SEED
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gym.lines import LINES, Line
-from benchmarks.gym.measure import Judge, Stopwatch, peak
+from benchmarks.gym.lines import Line
+from benchmarks.gym.measure import Judge, Stopwatch, answer
 
 import logpi
 from logpi.run import recipe_of
 from logpi.train.config import build_config
 from logpi.train.loop import Trainer
-
-EVERY = 5  # iterations between two looks at the policy
 
 
 def settings(line: Line, seed: int) -> dict[str, Any]:
@@ -86,18 +82,10 @@ def learned(line: Line, seed: int) -> dict[str, Any]:
         trainer, watch = Trainer(config, recipe, opened), Stopwatch()
         while trainer.done < line.iterations:
             trainer.iterate()
-            due = trainer.done % EVERY == 0
-            if due and watch.aside(lambda: judge(opened.policy.act)) >= 475:
+            if judge.content(trainer.done, watch, opened.policy.act):
                 return {"seconds": watch.read(), "decisions": trainer.done * line.decisions}
     return {"seconds": None}
 
 
-def main() -> None:
-    """Train and say how fast."""
-    line, seed = LINES[sys.argv[1]], int(sys.argv[2])
-    found = timed(line, seed) if line.learn is None else learned(line, seed)
-    print(json.dumps({**found, "memory": peak()}))
-
-
 if __name__ == "__main__":
-    main()
+    answer(timed, learned)

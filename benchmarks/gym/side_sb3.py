@@ -5,14 +5,10 @@ python -m benchmarks.gym.side_sb3 LINE SEED
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
-from benchmarks.gym.lines import LINES, Line
-from benchmarks.gym.measure import Judge, Stopwatch, peak, watched
-
-EVERY = 5  # iterations between two looks at the policy
+from benchmarks.gym.lines import Line
+from benchmarks.gym.measure import Judge, Stopwatch, answer, watched
 
 
 def model(line: Line, seed: int) -> Any:
@@ -66,11 +62,10 @@ def learned(line: Line, seed: int) -> dict[str, Any]:
 
         def _on_rollout_start(self) -> None:
             # What is about to begin follows the update of the last one.
-            if self.rollouts and self.rollouts % EVERY == 0:
-                act = lambda x: int(self.model.predict(x, deterministic=True)[0])  # noqa: E731
-                if watch.aside(lambda: judge(act)) >= 475:
-                    found["seconds"] = watch.read()
-                    found["decisions"] = self.rollouts * line.decisions
+            act = lambda x: int(self.model.predict(x, deterministic=True)[0])  # noqa: E731
+            if self.rollouts and judge.content(self.rollouts, watch, act):
+                found["seconds"] = watch.read()
+                found["decisions"] = self.rollouts * line.decisions
             self.rollouts += 1
 
         def _on_step(self) -> bool:
@@ -80,12 +75,5 @@ def learned(line: Line, seed: int) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    """Train and say how fast."""
-    line, seed = LINES[sys.argv[1]], int(sys.argv[2])
-    found = timed(line, seed) if line.learn is None else learned(line, seed)
-    print(json.dumps({**found, "memory": peak()}))
-
-
 if __name__ == "__main__":
-    main()
+    answer(timed, learned)

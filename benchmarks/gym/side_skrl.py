@@ -5,16 +5,14 @@ python -m benchmarks.gym.side_skrl LINE SEED
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import torch
-from benchmarks.gym.lines import LINES, Line
-from benchmarks.gym.measure import Judge, Stopwatch, peak, watched
+from benchmarks.gym.lines import Line
+from benchmarks.gym.measure import Judge, Stopwatch, answer, watched
 from gymnasium.wrappers.vector import TransformAction
 from skrl.agents.torch.ppo import PPO  # type: ignore[import-not-found] # in its own environment
 from skrl.envs.wrappers.torch import wrap_env  # type: ignore[import-not-found] # as above
@@ -28,8 +26,6 @@ from skrl.models.torch import (  # type: ignore[import-not-found] # as above
 from skrl.trainers.torch import SequentialTrainer  # type: ignore[import-not-found] # as above
 from skrl.utils import set_seed  # type: ignore[import-not-found] # as above
 from torch import nn
-
-EVERY = 5  # iterations between two looks at the policy
 
 
 def perceptron(inputs: int, outputs: int, gain: float) -> nn.Sequential:
@@ -151,17 +147,10 @@ def learned(line: Line, seed: int) -> dict[str, Any]:
         made.train()
         if line.decay == "linear":  # which it has for learning rates alone
             agent.cfg.ratio_clip = 0.2 * (1 - done / line.iterations)
-        if done % EVERY == 0 and watch.aside(lambda: judge(act)) >= 475:
+        if judge.content(done, watch, act):
             return {"seconds": watch.read(), "decisions": done * line.decisions}
     return {"seconds": None}
 
 
-def main() -> None:
-    """Train and say how fast."""
-    line, seed = LINES[sys.argv[1]], int(sys.argv[2])
-    found = timed(line, seed) if line.learn is None else learned(line, seed)
-    print(json.dumps({**found, "memory": peak()}))
-
-
 if __name__ == "__main__":
-    main()
+    answer(timed, learned)
