@@ -65,10 +65,13 @@ def _check_play(*files: str | Path | None, episodes: int, seed: int) -> None:
             "at least 0."
         )
     for name in files:
-        if name is not None and Path(name).exists():
-            raise RunError(
-                f"`{name}` already exists, and no file is overwritten. Give another name."
-            )
+        if name is not None:
+            _refuse_existing(name)
+
+
+def _refuse_existing(path: str | Path) -> None:
+    if Path(path).exists():
+        raise RunError(f"`{path}` already exists, and no file is overwritten. Give another name.")
 
 
 def export(policy: GymPolicy, path: str | Path) -> Path:
@@ -85,8 +88,7 @@ def export(policy: GymPolicy, path: str | Path) -> Path:
             f"`{path}` is no name for an acting policy: let it end in .onnx, or in .pt for "
             "TorchScript."
         )
-    if target.exists():
-        raise RunError(f"`{path}` already exists, and no file is overwritten. Give another name.")
+    _refuse_existing(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

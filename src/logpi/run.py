@@ -249,26 +249,32 @@ def _length(world: Any, recipe: Any, iterations: Any, total_steps: Any) -> Any:
         if iterations is None:
             raise ConfigError(_HOW_LONG)
         return iterations
-    if iterations is not None:
-        raise ConfigError(
-            "`iterations` and `total_steps` both say how long it trains. Leave one of them out."
-        )
-    return iterations_of(world, recipe, total_steps)
+    return iterations_of(world, recipe, total_steps, iterations=iterations)
 
 
 class _Length(BaseModel):
     total_steps: int = Field(ge=1)
 
 
-def iterations_of(world: LM | MDP | Gym, recipe: str | Mapping[str, Any], total_steps: Any) -> int:
+def iterations_of(
+    world: LM | MDP | Gym,
+    recipe: str | Mapping[str, Any],
+    total_steps: Any,
+    *,
+    iterations: Any = None,
+) -> int:
     """How many iterations take so many decisions, rounded up.
 
     >>> import logpi
     >>> iterations_of(logpi.Gym("CartPole-v1", num_envs=8, steps=128), "ppo", 10_000)
     10
 
-    Raises `ConfigError` where nobody can count them beforehand.
+    Raises `ConfigError` where nobody can count them beforehand, or `iterations` were told as well.
     """
+    if iterations is not None:
+        raise ConfigError(
+            "`iterations` and `total_steps` both say how long it trains. Leave one of them out."
+        )
     a_turn = getattr(world, "steps_an_iteration", None)
     if a_turn is None:
         raise ConfigError(_HOW_LONG)

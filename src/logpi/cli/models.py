@@ -10,7 +10,7 @@ from typing import Any
 from logpi.core.errors import ConfigError
 from logpi.mdp import FiniteMDP, from_gymnasium, load, zoo
 from logpi.train.overrides import parse_override
-from logpi.worlds.mdp.files.dispatch import FORMATS
+from logpi.worlds.mdp.files.dispatch import lacks_discount
 from logpi.worlds.mdp.gymnasium_table import environment_named
 from logpi.worlds.mdp.learning.environment import form_of
 
@@ -45,7 +45,7 @@ def model_of(given: Namespace) -> FiniteMDP:
             )
         m = load(given.model)
         return m if given.discount is None else m.having(discount=given.discount)
-    if given.discount is None and Path(given.model).suffix.lower() in FORMATS:
+    if given.discount is None and lacks_discount(given.model):
         raise ConfigError(f"{given.model}: this format holds no discount: say `--discount 0.99`.")
     return load(given.model, discount=given.discount, **options)
 

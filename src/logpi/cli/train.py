@@ -82,18 +82,18 @@ def _config(words: list[str], resumed: Path | None) -> RunConfig:
 def _counted(words: list[str], resumed: Path | None) -> list[str]:
     """The words, where `total_steps=N` among them is put as the iterations that it comes to."""
     keys = [word.partition("=")[0].strip() for word in words]
-    if "total_steps" not in keys:
+    told = dict(zip(keys, words, strict=True))
+    if "total_steps" not in told:
         return words
-    if "iterations" in keys:
-        raise ConfigError(
-            "`iterations` and `total_steps` both say how long it trains. Leave one of them out."
-        )
     others = [word for key, word in zip(keys, words, strict=True) if key != "total_steps"]
     # A length that stands for any: of this only world and recipe are read.
     of_any_length = _config([*others, "iterations=1", "optim.warmup=0"], resumed)
-    told = words[len(keys) - 1 - keys[::-1].index("total_steps")]
-    total_steps = parse_override(told)[1]
-    count = iterations_of(world_of(of_any_length), of_any_length.recipe, total_steps)
+    count = iterations_of(
+        world_of(of_any_length),
+        of_any_length.recipe,
+        parse_override(told["total_steps"])[1],
+        iterations=told.get("iterations"),
+    )
     return [*others, f"iterations={count}"]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -260,7 +259,7 @@ def _batch(
     end: ndarray,
     logp: ndarray,
     group: torch.Tensor | None = None,
-    facts: Mapping[str, float] = MappingProxyType({}),
+    facts: Mapping[str, float] | None = None,
 ) -> Batch:
     there, dtype = torch.from_numpy(mask), logp.dtype
     return Batch(
@@ -273,7 +272,7 @@ def _batch(
         logp_old=torch.from_numpy(np.where(mask, logp, 0.0).astype(dtype)),
         group=group,
         scored=there,
-        facts=facts,
+        facts=facts or {},
     )
 
 

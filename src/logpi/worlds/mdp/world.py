@@ -21,7 +21,7 @@ from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.critic import ExactCritic, TableQ, TableV
 from logpi.worlds.mdp.enumerated import EnumeratedSource
 from logpi.worlds.mdp.exact.units import plan_of
-from logpi.worlds.mdp.files.dispatch import FORMATS, load
+from logpi.worlds.mdp.files.dispatch import lacks_discount, load
 from logpi.worlds.mdp.measure import Measure
 from logpi.worlds.mdp.model import FiniteMDP
 from logpi.worlds.mdp.naming import action_name, state_name
@@ -128,14 +128,14 @@ class MDP(Settings):
                     "`options` are for a model of the zoo, but `model` is a FiniteMDP already."
                 )
         elif Path(str(self.model)).suffix:
-            m = load(self.model, **self._outside(Path(str(self.model)).suffix.lower()))
+            m = load(str(self.model), **self._outside())
         else:
             m = zoo.make(str(self.model), **self.options)
         return m if self.discount is None else m.having(discount=self.discount)
 
-    def _outside(self, ending: str) -> dict[str, Any]:
-        """What is told of a file of this ending: its options, and γ where it holds none."""
-        if ending == ".npz" or ending not in FORMATS:
+    def _outside(self) -> dict[str, Any]:
+        """What is told of the file beside it: its options, and γ where it holds none."""
+        if not lacks_discount(str(self.model)):
             return self.options
         if self.discount is None:
             raise ConfigError(

@@ -14,7 +14,7 @@ from logpi.worlds.mdp.files.npz import load_npz, save_npz
 from logpi.worlds.mdp.files.petsc import load_petsc, save_petsc
 from logpi.worlds.mdp.model import FiniteMDP, check_model
 
-__all__ = ["load", "save"]
+__all__ = ["lacks_discount", "load", "save"]
 
 # Each ending's writer and reader
 FORMATS: dict[str, tuple[Callable[..., None], Callable[..., FiniteMDP]]] = {
@@ -57,12 +57,22 @@ def load(path: str | Path, **options: Any) -> FiniteMDP:
     is truncated, or is of another format.
     """
     _, reader = _format(path)
-    if reader is not load_npz and "discount" not in options:
+    if lacks_discount(path) and "discount" not in options:
         raise ConfigError(
             f"{path}: this format holds no discount: pass it, `load(path, discount=0.99)`."
         )
     _check_options(path, reader, options)
     return reader(path, **options)
+
+
+def lacks_discount(path: str | Path) -> bool:
+    """Whether a file of that ending holds a model without its discount, which `load` then takes.
+
+    >>> lacks_discount("m.drn"), lacks_discount("m.npz")
+    (True, False)
+    """
+    known = FORMATS.get(Path(path).suffix.lower())
+    return known is not None and known[1] is not load_npz
 
 
 def _format(path: str | Path) -> tuple[Callable[..., None], Callable[..., FiniteMDP]]:
