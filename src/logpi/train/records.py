@@ -22,6 +22,8 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     NaN and infinities become null, which JSON has. Raises `RunError` where the disk is full.
     """
     text = "".join(_line(row) for row in rows)
+    if not text:
+        return
     survives = "What was written before survives, and so do the checkpoints."
     with disk_full(str(path), survives):
         before = path.stat().st_size if path.exists() else 0

@@ -127,18 +127,16 @@ class Sync:
 
     def _step(self, chosen: ndarray) -> Moved:
         n, idle = self.num, self._history.over
-        # Environments tell a Python integer from a NumPy one, slowly.
-        given = chosen.tolist() if self.actions.kind == "discrete" else chosen
-        rows, reward = self._reader.empty(), [0.0] * n
-        terminated, truncated, done = [False] * n, [False] * n, list[int]()
+        rows, reward, done = self._reader.empty(), [0.0] * n, list[int]()
+        terminated, truncated = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         waits = idle.tolist()
-        for i, env in enumerate(self._envs):
+        for i, (env, action) in enumerate(zip(self._envs, chosen, strict=True)):
             if waits[i]:
                 rows[i] = self._rows[i]
                 continue
-            rows[i], reward[i], ended, cut, info = env.step(given[i])
+            rows[i], reward[i], ended, cut, info = env.step(action)
             if ended or cut:
-                terminated[i], truncated[i] = bool(ended), bool(cut)
+                terminated[i], truncated[i] = ended, cut
                 done.append(i)
             elif self._masks is not None:
                 self._masks[i] = self._allowed(i, info)
@@ -153,8 +151,7 @@ class Sync:
             for i in done:
                 self._begin(i)
             self._shown = self._seen()
-        ends = np.array(terminated), np.array(truncated)
-        return Moved(self._shown, final, paid, *ends, idle, self._mask())
+        return Moved(self._shown, final, paid, terminated, truncated, idle, self._mask())
 
     def mark(self) -> None:
         """Let `state` tell of this place from now on."""
