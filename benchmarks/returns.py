@@ -25,6 +25,7 @@ from logpi.train.config import load_config
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "results.md"
 BINS = 10
+OTHERS = 10_000  # added to a seed, it gives episodes that no evaluation of the run has played
 TARGETS = {
     "ppo/cartpole": "500 within 100 000 decisions",
     "trpo/cartpole": "500 within 100 000 decisions",
@@ -41,13 +42,13 @@ TARGETS = {
 HEAD = """# Returns in environments
 
 Written by `benchmarks/returns.py`, which trains presets that come with the package and measures
-what is left: do not edit. *Greedy* is the mean return of so many
-episodes in which the likeliest action is taken, from reset seeds that training never saw, its
-statistics frozen; *sampled* is that of the training episodes of the last tenth of the run. The
-figure after ± is the standard deviation over seeds; *least* is the worst seed; *CPU s* is one
-seed's, evaluations included, on a machine that did other work beside it, and *environments* the
-share of training in which they step. Runs are published as they came out, those that miss what
-is asked as well.
+what is left: do not edit. *Greedy* is the mean return of so many episodes in which the likeliest
+action is taken, from reset seeds that training never saw, its statistics frozen; *kept* is that of
+the policy in `best/`, the best of the evaluations along the way, in episodes that did not choose
+it; *sampled* is that of the training episodes of the last tenth of the run. The figure after ± is
+the standard deviation over seeds; *least* is the worst seed; *CPU s* is one seed's, evaluations
+included, on a machine that did other work beside it, and *environments* the share of training in
+which they step. Runs are published as they came out, those that miss what is asked as well.
 """
 
 
@@ -65,6 +66,7 @@ def measured(preset: str, seed: int, episodes: int, runs: Path) -> dict[str, Any
         "decisions": int(sum(m["decisions"] for m in lines)),
         "episodes": episodes,
         "greedy": run.evaluate(episodes=episodes).mean_return,
+        "kept": run.best.evaluate(episodes=episodes, seed=OTHERS + seed).mean_return,
         "curve": curve(lines),
         "environments_share": float(
             np.average(
@@ -128,20 +130,24 @@ def page() -> str:
 def table(stored: dict[str, list[dict[str, Any]]]) -> list[str]:
     """A line for each preset."""
     lines = [
-        "| preset | seeds | decisions | greedy | least | sampled | asked | CPU s | environments |",
-        "|---|--:|--:|--:|--:|--:|---|--:|--:|",
+        "| preset | seeds | decisions | greedy | least | kept | sampled | asked | CPU s | "
+        "environments |",
+        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|",
     ]
     for preset, seeds in stored.items():
-        greedy = np.array([s["greedy"] for s in seeds])
+        greedy, kept = (np.array([s[name] for s in seeds]) for name in ("greedy", "kept"))
         sampled = [s["curve"][-1] for s in seeds if s["curve"][-1] is not None]
-        spread = f" ± {greedy.std(ddof=1):.1f}" if len(greedy) > 1 else ""
         lines.append(
             f"| `{preset}` | {len(seeds)} | {max(s['decisions'] for s in seeds):,} | "
-            f"{greedy.mean():.1f}{spread} | {greedy.min():.1f} | {_mean(sampled)} | "
+            f"{_spread(greedy)} | {greedy.min():.1f} | {_spread(kept)} | {_mean(sampled)} | "
             f"{TARGETS.get(preset, '')} | {np.mean([s['cpu'] for s in seeds]):.0f} | "
             f"{np.mean([s['environments_share'] for s in seeds]):.0%} |"
         )
     return lines
+
+
+def _spread(x: np.ndarray) -> str:
+    return f"{x.mean():.1f}" + (f" ± {x.std(ddof=1):.1f}" if len(x) > 1 else "")
 
 
 def _mean(x: list[float]) -> str:

@@ -129,24 +129,32 @@ class Run:
         return opened(self.model_dir)
 
     def evaluate(
-        self, *, examples: int | None = None, samples: int = 1, episodes: int | None = None
+        self,
+        *,
+        examples: int | None = None,
+        samples: int = 1,
+        episodes: int | None = None,
+        seed: int | None = None,
     ) -> Figures:
         """Figures of the exported model. In the finite world they are exact.
 
         Of a language model on held-out data: greedy, or of `samples` samples with pass@k. In
         environments, of `episodes` greedy episodes: `run.evaluate(episodes=100).mean_return`.
-        Raises `ConfigError` where the run has no held-out data or no model yet.
+
+        What is drawn follows from `seed`, the run's own by default: then the first episodes are
+        those that the run measured itself by, and its best policy was chosen by. Another seed
+        plays others. Raises `ConfigError` where the run has no held-out data or no model yet.
         """
-        for name, count in (("examples", examples), ("samples", samples), ("episodes", episodes)):
-            if count is not None and count < 1:
-                raise ConfigError(f"{name} is {count}, but must be at least 1.")
+        told = {"examples": examples, "samples": samples, "episodes": episodes, "seed": seed}
+        for name, count in told.items():
+            if count is not None and count < (least := int(name != "seed")):
+                raise ConfigError(f"{name} is {count}, but must be at least {least}.")
         config = self.config
         world = self._world or world_of(config)
         self._need_model()
         with contextlib.ExitStack() as resources:
-            evaluator = world.evaluator(
-                recipe_of(config), self.model_dir, resources, seed=config.seed
-            )
+            seed = config.seed if seed is None else seed
+            evaluator = world.evaluator(recipe_of(config), self.model_dir, resources, seed=seed)
             return Figures(evaluator(examples=episodes or examples, samples=samples))
 
     def play(

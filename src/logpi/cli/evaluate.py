@@ -26,7 +26,7 @@ def run(given: Namespace) -> int:
     if given.reward:
         world = world_of(config, reward=python_function(given.reward))
     figures = Run(directory, world=world, best=given.best).evaluate(
-        examples=given.examples, samples=given.sample, episodes=given.episodes
+        examples=given.examples, samples=given.sample, episodes=given.episodes, seed=given.seed
     )
     if not figures:
         raise DataError(

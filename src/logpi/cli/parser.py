@@ -168,12 +168,13 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
         default=1,
         help="draw K completions each and report pass@K; 1 decodes greedily (default)",
     )
+    p.add_argument("--seed", type=options.seed, help="of what is drawn (default: the run's own)")
     _reward(p)
     options.as_json(p)
     p.epilog = _examples(
         "evaluate demo",
         "evaluate runs/demo --examples 200 --sample 8 --json",
-        "evaluate cartpole --episodes 100 --best",
+        "evaluate cartpole --episodes 100 --best --seed 1  # other episodes than chose the best",
     )
 
 

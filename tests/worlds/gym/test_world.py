@@ -170,6 +170,8 @@ def test_what_was_trained_acts_and_is_measured(tmp_path):
     )
     assert run.done == 2
     assert run.evaluate(episodes=3).mean_return == run.evaluate(episodes=3)["return"]
+    others = run.evaluate(episodes=3, seed=1)
+    assert others == run.evaluate(episodes=3, seed=1) != run.evaluate(episodes=3)
     assert run.policy.act(np.zeros(4, dtype=np.float32)) in (0, 1)
     with pytest.raises(ConfigError, match="how long shall it train"):
         logpi.train(recipe="ppo", world=logpi.Gym("CartPole-v1"))
