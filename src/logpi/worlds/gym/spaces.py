@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -121,19 +121,19 @@ class Reader:
         self._image = self.observations.image
         self._dtype = np.uint8 if self._image else np.float32
 
-    def empty(self) -> Any:
-        """Room for one observation of each, to be filled by number: `rows[i] = observation`."""
-        if self._shape is None:
-            return [None] * self._num
-        return np.empty((self._num, *self._shape), dtype=self._dtype)
+    def flat(self, rows: Sequence[Any]) -> ndarray:
+        """One observation of each as the policy reads them, [n, *shape].
 
-    def flat(self, rows: Any) -> ndarray:
-        """The filled rows as the policy reads them, [n, *shape]."""
+        Raises where one is none of the space: `wrong` says of each why.
+        """
+        if self._shape is None:
+            return self._flat(rows)
+        shown = np.array(rows, dtype=self._dtype)  # a copy
+        if shown.shape != (self._num, *self._shape):
+            raise ValueError(f"observations of shape {list(shown.shape[1:])}")
         if self._image:
-            return self.observations.flatten(rows, self._num)
-        if self._shape is not None:
-            return rows.reshape(self._num, *self.observations.shape)
-        return self._flat(rows)
+            return self.observations.flatten(shown, self._num)
+        return shown.reshape(self._num, *self.observations.shape)
 
     def one(self, observation: Any) -> ndarray:
         """One observation as the policy reads it, [*shape]."""
@@ -145,12 +145,18 @@ class Reader:
         return self._flat([observation])[0]
 
     def wrong(self, observation: Any) -> str:
-        """What is wrong with an observation's shape, or nothing."""
-        if self._shape is None or np.shape(observation) == self._shape:
-            return ""
-        return f"gave an observation of shape {np.shape(observation)} instead of {self._shape}"
+        """Why an observation cannot be read, or nothing."""
+        try:
+            if self._shape is not None and np.shape(observation) != self._shape:
+                shape = np.shape(observation)
+                return f"gave an observation of shape {shape} instead of {self._shape}"
+            self.one(observation)
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            return f"gave an observation that is not in {self._space} ({told})"
+        return ""
 
-    def _flat(self, rows: Any) -> ndarray:
+    def _flat(self, rows: Sequence[Any]) -> ndarray:
         n = len(rows)
         batch = concatenate(self._space, rows, create_empty_array(self._space, n))
         return self.observations.flatten(batch, n)
@@ -236,7 +242,7 @@ def _flattening(space: Any, what: str) -> tuple[int, Callable[[Any, int], ndarra
     if kind == "Discrete":
         one = np.eye(int(space.n), dtype=np.float32)
         first = int(space.start)
-        return int(space.n), lambda x, n: one[np.asarray(x).reshape(n) - first]
+        return int(space.n), lambda x, n: _one_hot(one, np.asarray(x).reshape(n) - first)
     if kind == "MultiDiscrete":
         first = np.broadcast_to(getattr(space, "start", 0), space.shape)
         return _choices([int(k) for k in space.nvec.ravel()], first.ravel())
@@ -253,9 +259,17 @@ def _choices(sizes: list[int], first: ndarray) -> tuple[int, Callable[[Any, int]
 
     def flatten(x: Any, n: int) -> ndarray:
         chosen = np.asarray(x).reshape(n, len(sizes)) - first
-        return np.concatenate([one[chosen[:, j]] for j, one in enumerate(tables)], axis=1)
+        hot = [_one_hot(one, chosen[:, j]) for j, one in enumerate(tables)]
+        return np.concatenate(hot, axis=1)
 
     return sum(sizes), flatten
+
+
+def _one_hot(one: ndarray, chosen: ndarray) -> ndarray:
+    """Rows of the unit matrix, which NumPy would count from its end where a number is negative."""
+    if chosen.min() < 0:
+        raise IndexError(f"{-chosen.min()} below the first")
+    return one[chosen]
 
 
 def _unsupported(space: Any, what: str) -> ConfigError:

@@ -101,14 +101,14 @@ class Sync:
         self._reader = Reader(self._envs[0].env.observation_space, self.num)
         self.observations = self._reader.observations
         self._history = History(self.num, seed, self.actions, self._dtype, first=first)
-        self._rows: Any = None  # the observations as the environments gave them
+        self._rows: list[Any] = []  # the observations as the environments gave them
         self._masks: list[ndarray] | None = None
         self._shown = np.empty(0)  # [n, *shape] what the next action reads
 
     def reset(self, plan: Plan | None = None) -> tuple[ndarray, ndarray | None]:
         """First observations, and masks of the first action."""
         self._history.restart(plan)
-        self._rows, self._masks = self._reader.empty(), None
+        self._rows, self._masks = [None] * self.num, None
         for i in range(self.num):
             if not self._begin(i):
                 self._show(i, 0)  # it plays nothing, but something is seen of it
@@ -127,12 +127,11 @@ class Sync:
 
     def _step(self, chosen: ndarray) -> Moved:
         n, idle = self.num, self._history.over
-        rows, reward, done = self._reader.empty(), [0.0] * n, list[int]()
+        rows, reward, done = self._rows.copy(), [0.0] * n, list[int]()
         terminated, truncated = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         waits = idle.tolist()
         for i, (env, action) in enumerate(zip(self._envs, chosen, strict=True)):
             if waits[i]:
-                rows[i] = self._rows[i]
                 continue
             rows[i], reward[i], ended, cut, info = env.step(action)
             if ended or cut:
@@ -174,12 +173,12 @@ class Sync:
     def replay(self, state: dict[str, Any]) -> tuple[ndarray, ndarray | None, list[int]]:
         """The same, and the numbers of those that did not come back, which begin a new episode."""
         lost: list[int] = []
-        self._rows, self._masks = self._reader.empty(), None
+        self._rows, self._masks = [None] * self.num, None
         for i, running in enumerate(self._history.restore(state)):
             env = self._envs[i]
             self._rows[i], info, whole = env.replay(running.seed, running.actions)
             self._note_mask(i, info)
-            if not whole or digest(self._reader.one(self._rows[i])) != running.shows:
+            if not whole or self._looks(i) != running.shows:
                 lost.append(env.number)
                 self._begin(i)
         self._shown = self._seen()
@@ -199,15 +198,22 @@ class Sync:
         return seed is not None
 
     def _show(self, i: int, seed: int) -> None:
-        env = self._envs[i]
-        observation, info = env.reset(seed)
-        if wrong := self._reader.wrong(observation):
-            raise env.failed(wrong)
-        self._rows[i] = observation
+        self._rows[i], info = self._envs[i].reset(seed)
         self._note_mask(i, info)
 
+    def _looks(self, i: int) -> str:
+        """What tells the observation of environment i from others."""
+        if wrong := self._reader.wrong(self._rows[i]):
+            raise self._envs[i].failed(wrong)
+        return digest(self._reader.one(self._rows[i]))
+
     def _seen(self) -> ndarray:
-        flat = self._reader.flat(self._rows)
+        try:
+            flat = self._reader.flat(self._rows)
+        except Exception:  # one of them is no observation of this space
+            for i in range(self.num):
+                self._looks(i)
+            raise
         if not all_finite(flat):
             bad = ~np.isfinite(flat.reshape(self.num, -1)).all(1)
             raise self._envs[int(bad.argmax())].failed(
