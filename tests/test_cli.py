@@ -69,6 +69,15 @@ def test_neither_import_nor_help_loads_what_is_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_help_fits_into_eighty_columns(monkeypatch):
+    from logpi.cli.parser import build
+
+    monkeypatch.setenv("COLUMNS", "80")
+    commands = build()._subparsers._group_actions[0].choices
+    for command in [build(), *commands.values()]:
+        assert max(map(len, command.format_help().splitlines())) <= 80
+
+
 def test_without_a_command_it_helps(capsys):
     assert call() == 0
     assert "commands:" in capsys.readouterr().out
