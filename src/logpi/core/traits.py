@@ -14,7 +14,16 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-__all__ = ["Traits", "factory", "fitting", "made_of", "name_of", "traits", "traits_of"]
+__all__ = [
+    "Traits",
+    "factory",
+    "fitting",
+    "made_of",
+    "name_of",
+    "preferring",
+    "traits",
+    "traits_of",
+]
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +40,8 @@ class Traits:
     beta: float | None = None  # the weight of the reference policy, where one is read
     # what its critic is fitted to, where that is not value + credit
     target: Callable[[Any], Any] | None = None
+    # [n] of a coefficient of pairs: by how many nats the chosen row leads, as the method counts
+    margin: Callable[[Any], Any] | None = None
     # the credit that this one is made of, and how: the critic is fitted as that one's is
     made_of: tuple[Callable[[Any], Any], Callable[[Any, Any], Any]] | None = None
 
@@ -66,6 +77,16 @@ def fitting(function: F, target: Callable[[Any], Any]) -> F:
     True
     """
     _TRAITS[function] = replace(traits_of(function), target=target)
+    return function
+
+
+def preferring(function: F, margin: Callable[[Any], Any]) -> F:
+    """The coefficient, whose pairs are in the right order where `margin(signals)` is above 0.
+
+    >>> traits_of(preferring(lambda s: s.credit, margin=lambda s: s.reward)).margin is not None
+    True
+    """
+    _TRAITS[function] = replace(traits_of(function), margin=margin)
     return function
 
 
@@ -131,6 +152,7 @@ def factory(
             inner = [a for a in _flat(bound.arguments.values()) if callable(a)]
             known = [traits_of(a) for a in inner]
             function = make(*args, **kwargs)
+            margins = [k.margin for k in (traits_of(function), *known)]
             beta = bound.arguments.get("beta") if "logp_ref" in reads else None
             _TRAITS[function] = Traits(
                 f"{_name(make)}({_arguments(bound)})",
@@ -138,8 +160,9 @@ def factory(
                 all(k.proportional for k in known) if known else proportional,
                 whole_row or any(k.whole_row for k in known),
                 next((b for b in (beta, *(k.beta for k in known)) if b is not None), None),
-                traits_of(function).target,
-                traits_of(function).made_of,
+                target=traits_of(function).target,
+                margin=next((m for m in margins if m is not None), None),
+                made_of=traits_of(function).made_of,
             )
             return function
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
+
+from logpi.core.missing import COUNTED, missing
 
 __all__ = ["Reporter", "clock", "headline"]
 
@@ -22,8 +24,9 @@ class Reporter:
     """The progress of a run on `stream`: iteration, reward or return, KL, speed, time left.
 
     In a terminal one live line; elsewhere a plain line about every five seconds, the first and the
-    last iteration always, without control characters. `decisions` is what the world calls them;
-    `quiet` shows nothing at all.
+    last iteration always, without control characters. The last held-out figure stays, and missing
+    rewards are counted, from `before` on, the figures of earlier iterations. `decisions` is what
+    the world calls them; `quiet` shows nothing at all.
 
     >>> import io
     >>> with Reporter(2, stream=io.StringIO()) as reporter:
@@ -37,6 +40,7 @@ class Reporter:
         iterations: int,
         *,
         done: int = 0,
+        before: Iterable[Mapping[str, Any]] = (),
         title: str = "",
         decisions: str = "decisions",
         quiet: bool = False,
@@ -47,6 +51,9 @@ class Reporter:
         self._decisions = decisions
         self._begin = time.monotonic()
         self._last = -_EVERY
+        self._kept: dict[str, Any] = {}
+        for line in before:
+            self._keep(line)
         self._live: Progress | None = None
         self._task = TaskID(0)
         if not quiet and self.stream.isatty():
@@ -68,7 +75,8 @@ class Reporter:
         spent = time.monotonic() - self._begin
         finished = max(1, iteration - self._first)
         left = spent / finished * (self._iterations - iteration)
-        figures = headline(metrics, decisions=self._decisions)
+        self._keep(metrics)
+        figures = headline({**metrics, **self._kept}, decisions=self._decisions)
         if iteration < self._iterations:
             figures = [*figures, f"{clock(left)} left"]
         if self._live is not None:
@@ -100,6 +108,11 @@ class Reporter:
         """Nothing; the last line stays."""
         if self._live is not None:
             self._live.stop()
+
+    def _keep(self, metrics: Mapping[str, Any]) -> None:
+        counted = {name: self._kept.get(name, 0) + metrics.get(name, 0) for name in COUNTED}
+        evaluated = {name: value for name, value in metrics.items() if name.startswith("eval/")}
+        self._kept |= {**counted, **evaluated}
 
     def _write(self, text: str) -> None:
         safe = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
@@ -136,7 +149,23 @@ def headline(metrics: Mapping[str, Any], *, decisions: str = "decisions") -> lis
         shown.append(f"{count / seconds:,.0f} {decisions}/s")
     if isinstance(skipped := metrics.get("skipped"), int | float):
         shown.append(f"{skipped:.0%} skipped")
+    held_out = next(
+        (one for one in _HELD_OUT if isinstance(metrics.get(one[0]), int | float)), None
+    )
+    if held_out:
+        key, label, form = held_out
+        shown.append(f"{label} {metrics[key]:{form}}")
+    if lacking := missing([metrics]):
+        shown.append(f"missing rewards {lacking}")
     return shown
+
+
+_HELD_OUT = (
+    ("eval/reward", "held-out reward", ".3f"),
+    ("eval/return", "evaluated return", ".4g"),
+    ("eval/preferred", "held-out preferred", ".0%"),
+    ("eval/nll", "held-out nll", ".4f"),
+)
 
 
 _FIGURES = (

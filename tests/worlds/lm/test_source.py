@@ -117,9 +117,31 @@ def test_a_group_that_lost_its_rows_leaves_whole(policy):
         )
         batch = source.draw(policy, 0)
     assert batch.facts["missing"] == 8
+    assert batch.facts["judged"] == 64
     assert batch.facts["rows_dropped"] == 8
     assert batch.rows == 56
     assert float(batch.weight.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("compare", "judged"), [("greedy", 96), ("mixed-groups", 64 * 3)])
+def test_every_reward_that_was_asked_for_counts(policy, compare, judged):
+    examples = read(tasks.PROMPTS[:32], kind="prompts")
+    ids = [encode(policy.lm.tokenizer, e, kind="prompts")[0] for e in examples]
+    with Rewards(judges.sometimes, max_missing=1.0) as rewards:
+        source = SampledSource(
+            examples,
+            ids,
+            rewards,
+            sampling=Sampling(max_new_tokens=1),
+            prompts_per_batch=32,
+            group_size=2,
+            seed=0,
+            compare=compare,
+            max_draws=3,
+        )
+        facts = source.draw(policy, 0).facts
+    ones = sum(row["prompt"].startswith("1") for row in tasks.PROMPTS[:32])
+    assert (facts["judged"], facts["missing"]) == (judged, judged * ones / 32)
 
 
 def test_demonstrations_and_pairs(policy):
