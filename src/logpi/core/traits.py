@@ -149,26 +149,37 @@ def factory(
         def describe(*args: P.args, **kwargs: P.kwargs) -> F:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            inner = [a for a in _flat(bound.arguments.values()) if callable(a)]
-            known = [traits_of(a) for a in inner]
             function = make(*args, **kwargs)
-            margins = [k.margin for k in (traits_of(function), *known)]
+            inner = [traits_of(a) for a in _flat(bound.arguments.values()) if callable(a)]
             beta = bound.arguments.get("beta") if "logp_ref" in reads else None
-            _TRAITS[function] = Traits(
+            own = Traits(
                 f"{_name(make)}({_arguments(bound)})",
-                frozenset(reads).union(*(k.reads for k in known)),
-                all(k.proportional for k in known) if known else proportional,
-                whole_row or any(k.whole_row for k in known),
-                next((b for b in (beta, *(k.beta for k in known)) if b is not None), None),
-                target=traits_of(function).target,
-                margin=next((m for m in margins if m is not None), None),
-                made_of=traits_of(function).made_of,
+                frozenset(reads),
+                proportional,
+                whole_row,
+                beta,
             )
+            _TRAITS[function] = _with(own, traits_of(function), inner)
             return function
 
         return describe
 
     return decorate
+
+
+def _with(own: Traits, known: Traits, inner: list[Traits]) -> Traits:
+    """What a factory says of its function, what was said of it before, and what its terms say."""
+    all_of = [own, *inner]
+    return replace(
+        own,
+        reads=own.reads.union(*(one.reads for one in inner)),
+        proportional=all(one.proportional for one in inner) if inner else own.proportional,
+        whole_row=any(one.whole_row for one in all_of),
+        beta=next((one.beta for one in all_of if one.beta is not None), None),
+        target=known.target,
+        margin=next((one.margin for one in (known, *inner) if one.margin is not None), None),
+        made_of=known.made_of,
+    )
 
 
 def _name(function: Callable[..., Any]) -> str:

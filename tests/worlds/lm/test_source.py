@@ -13,7 +13,7 @@ from logpi.core.errors import DataError
 from logpi.worlds.lm.batches import batch_of_completions, completions_of, joined
 from logpi.worlds.lm.data import encode, read
 from logpi.worlds.lm.decoding import Sampling
-from logpi.worlds.lm.given import DemonstrationSource, PairSource
+from logpi.worlds.lm.given import DemonstrationSource, PairSource, batch_of_pairs
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.model import load
 from logpi.worlds.lm.policy import LMPolicy
@@ -155,6 +155,9 @@ def test_demonstrations_and_pairs(policy):
     tokens = [encode(tokenizer, e, kind="pairs") for e in examples]
     batch = PairSource(tokens, pairs=3, seed=0).draw(policy, 0)
     assert batch.group.tolist() == [0, 0, 1, 1, 2, 2]
+    first = batch_of_pairs(tokens[:2], policy)
+    assert first.reward.sum(1).tolist() == [1, 0, 1, 0]  # the chosen one first
+    assert first.inputs.tokens[1][: len(tokens[0][2])].tolist() == tokens[0][2].tolist()
     assert batch.reward.sum(1).tolist() == [1.0, 0.0] * 3
 
 
