@@ -29,7 +29,7 @@ from logpi.worlds.lm.model import LanguageModel, load
 from logpi.worlds.lm.pieces import pieces
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.preferred import PairEvaluator
-from logpi.worlds.lm.rewards import Rewards
+from logpi.worlds.lm.rewards import LONGEST, Rewards
 from logpi.worlds.lm.source import SampledSource
 from logpi.worlds.settings import Settings
 
@@ -59,7 +59,9 @@ class LM(Settings):
         default=None, description="one weight for each reward"
     )
     reward_workers: int = Field(default=1, ge=1, description="processes that run the reward")
-    reward_timeout: float = Field(default=5.0, gt=0, description="seconds that one reward may take")
+    reward_timeout: float = Field(
+        default=5.0, gt=0, le=LONGEST, description="seconds that one reward may take"
+    )
     max_missing: float = Field(
         default=0.1, ge=0, le=1, description="share of missing rewards that stops the run"
     )
