@@ -87,9 +87,25 @@ def test_missing_rewards_are_counted_along_the_run():
         reporter.update(3, {"reward": 0.5, "missing": 1.0, "judged": 50.0})
         reporter.update(4, {"reward": 0.5, "missing": 0.0, "judged": 50.0})
     first, last = stream.getvalue().splitlines()
-    assert "missing rewards 3 (3%)" in first
-    assert last == "iteration 4/4 · reward 0.500 · missing rewards 3 (2%)"
+    assert "missing 3 (3%)" in first
+    assert last == "iteration 4/4 · reward 0.500 · missing 3 (2%)"
     assert headline({"missing": 0.0, "judged": 50.0}) == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_narrow_terminal_shows_what_matters_and_the_time_left(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    held_out = {"eval/reward": 0.75, "missing": 12.0, "judged": 256.0}
+    with Reporter(10_000, title="reinforce_pp", stream=stream) as reporter:
+        reporter.update(42, {**METRICS, **held_out})
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    line = [line for line in re.split(r"[\r\n]+", text) if "42/10000" in line][-1]
+    assert "reward 0.500" in line
+    assert re.search(r"· \d+:\d\d left *$", line)
+    assert ("missing 12 (4.7%)" in line) == (width >= 80)
+    assert ("held-out reward 0.750" in line) == (width >= 120)
+    assert ("75% skipped" in line) == (width >= 200)
 
 
 def test_the_last_evaluation_stays_in_sight():
