@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,21 @@ def test_held_out_pairs_are_measured_by_their_margin(recipe, reward, folder, tmp
     assert again["margin"] == pytest.approx(after["eval/margin"], abs=1e-5)
     assert again["preferred"] == after["eval/preferred"]
     assert set(run.evaluate(examples=2)) == {"margin", "preferred", "nll", "examples"}
+
+
+def test_a_share_of_preferred_pairs_may_be_the_goal_and_the_best(folder, tmp_path):
+    run = logpi.train(
+        recipe="dpo",
+        world=tasks.world("dpo", folder, reward=None, eval_data=tasks.PAIRS[:6]),
+        iterations=9,
+        directory=tmp_path / "run",
+        evaluate={"every": 1, "stop_at": 0.25, "keep_best": True},
+        optim={"lr": 1e-3},
+        quiet=True,
+    )
+    assert run.done == 1
+    best = json.loads((run.directory / "best" / "score.json").read_text())
+    assert best["score"] == best["preferred"]
 
 
 def test_a_preference_recipe_may_be_measured_by_a_reward(folder, tmp_path):
