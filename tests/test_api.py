@@ -130,6 +130,7 @@ SURFACE = {
         "fitting",
         "made_of",
         "name_of",
+        "preferring",
         "traits",
         "traits_of",
     ],

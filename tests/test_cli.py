@@ -69,6 +69,15 @@ def test_neither_import_nor_help_loads_what_is_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_help_fits_into_eighty_columns(monkeypatch):
+    from logpi.cli.parser import build
+
+    monkeypatch.setenv("COLUMNS", "80")
+    commands = build()._subparsers._group_actions[0].choices
+    for command in [build(), *commands.values()]:
+        assert max(map(len, command.format_help().splitlines())) <= 80
+
+
 def test_without_a_command_it_helps(capsys):
     assert call() == 0
     assert "commands:" in capsys.readouterr().out
@@ -93,6 +102,18 @@ def test_without_a_command_it_helps(capsys):
         (["train", "grpo", "--qiet"], "Did you mean `--quiet`?"),
         (["train", "--resume", "frist"], "Did you mean `first`?"),
         (["train", "grpo", *TINY, "iteratons=3"], "Did you mean `iterations`?"),
+        (
+            ["train", "grpo", *TINY, "iterations=1", "recipe.beta=-1"],
+            "is -1: input should be greater than or equal",
+        ),
+        (
+            ["train", "ipo", *TINY, "iterations=1", "recipe.beta=0"],
+            "is 0: input should be greater than 0",
+        ),
+        (
+            ["train", "grpo", *TINY, "iterations=1", "world.temperature=.inf"],
+            "input should be a finite number",
+        ),
         (["train", "grpo", *TINY, "total_steps=3"], "how long shall it train?"),
         (["train", "ppo/cartpole", "total_steps=9", "iterations=3"], "both say how long"),
         (["train", "ppo/cartpole", "total_steps=0"], "`total_steps` in the arguments is 0"),

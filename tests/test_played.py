@@ -166,6 +166,7 @@ def test_equals_do_not_replace_what_is_there(tmp_path):
     assert not best.consider(3, {}, lambda folder: None)
     again = Best(tmp_path / "best")
     assert again.score == score_of({"nll": 2.0}) == -2.0
+    assert score_of({"margin": 3.0, "preferred": 0.75, "nll": 2.0}) == 0.75
     assert again.consider(4, {"nll": 1.0}, lambda folder: None)
     assert best_score(tmp_path / "best")["iteration"] == 4
 

@@ -82,7 +82,8 @@ def test_entropy_asks_for_a_regulariser_and_keeps_every_decision():
     [
         ("grop", {}, r"unknown recipe `grop`\. Did you mean `grpo`\?"),
         ("zzz", {}, r"unknown recipe `zzz`\. `logpi recipes` prints the table"),
-        ("grpo", {"betta": 1.0}, r"unknown key `recipe\.betta`.*Did you mean `beta`\?"),
+        ("grpo", {"betta": 1.0}, r"unknown key `recipe\.betta`.*Did you mean `recipe\.beta`\?"),
+        ("grpo", {"zzz": 1.0}, r"`recipe\.zzz` in the recipe grpo\. It takes beta, low"),
         ("max_rl", {"beta": 1.0}, r"`recipe\.beta`.*It takes none"),
     ],
 )
@@ -94,20 +95,16 @@ def test_a_near_miss_is_named(name, constants, message):
 @pytest.mark.parametrize(
     ("name", "constants", "message"),
     [
-        ("grpo", {"beta": "x"}, r"`recipe\.beta` of grpo is 'x'\. Give a number\."),
+        ("grpo", {"beta": "x"}, r"`recipe\.beta` in the recipe grpo is 'x': .* a valid number\."),
         ("grpo", {"beta": float("nan")}, "is nan"),
         ("grpo", {"beta": True}, "is True"),
-        (
-            "ppo",
-            {"epochs": -1},
-            r"`recipe\.epochs` of ppo is -1\. Give a whole number",
-        ),
-        ("ppo", {"epochs": 1.5}, "is 1.5"),
+        ("grpo", {"beta": "0.5"}, "is '0.5'"),
+        ("ppo", {"epochs": 1.5}, r"is 1\.5: .* a valid integer"),
         ("ppo", {"lam": [1]}, r"is \[1\]"),
         ("ppo", {"lam": None}, "is None"),
-        ("ppo", {"normalise": "yes"}, "Give true or false"),
-        ("ppo", {"clip_decay": "cosine"}, "Give constant or linear"),
-        ("ppo", {"target_kl": "x"}, "Give a number, or null"),
+        ("ppo", {"normalise": "yes"}, "a valid boolean"),
+        ("ppo", {"clip_decay": "cosine"}, "'constant' or 'linear'"),
+        ("ppo", {"target_kl": "x"}, "a valid number"),
         (3, {}, "unknown recipe `3`"),
     ],
 )
@@ -116,9 +113,61 @@ def test_a_constant_of_another_kind_is_refused(name, constants, message):
         recipes.recipe(name, **constants)
 
 
+INF, NAN = float("inf"), float("nan")
+# Every constant of the table: what lies just outside of its range, and what is just inside.
+RANGES = {
+    "lam": ([-0.1, 1.1, NAN, INF], [0, 1]),
+    "low": ([-0.1, NAN], [0, INF]),
+    "high": ([-0.1, NAN], [0, INF]),
+    "cap": ([1, 0.5, NAN], [1.01, INF]),
+    "beta": ([-0.1, NAN, INF], [0.1]),
+    "gamma": ([-0.1, NAN, INF], [0]),
+    "epochs": ([0, -1], [1]),
+    "length": ([0], [1]),
+    "clip": ([0, -0.1, NAN], [0.1, INF, None]),
+    "rho_max": ([0, -1, NAN], [0.1, INF, None]),
+    "target_kl": ([0, -0.1, NAN], [0.01, INF, None]),
+    "tau_positive": ([0, -1, NAN, INF], [0.1]),
+    "tau_negative": ([0, -1, NAN, INF], [0.1]),
+    "threshold": ([NAN, INF, -INF], [-3, 0]),
+    "baseline": ([NAN, INF], [-3]),
+    "entropy": ([NAN, INF], [-0.1]),
+}
+CONSTANTS = [
+    (name, key)
+    for name, make in recipes.FACTORIES.items()
+    for key, one in inspect.signature(make).parameters.items()
+    if not isinstance(one.default, bool | str)
+]
+
+
+@pytest.mark.parametrize(("name", "key"), CONSTANTS)
+def test_a_constant_out_of_its_range_is_refused(name, key):
+    outside, inside = RANGES[key]
+    for value in outside:
+        with pytest.raises(
+            ConfigError, match=rf"`recipe\.{key}` in the recipe {name} is .*: input"
+        ):
+            recipes.recipe(name, **{key: value})
+    for value in inside:
+        assert recipes.recipe(name, **{key: value}).data
+
+
+@pytest.mark.parametrize("name", sorted({name for name, key in CONSTANTS if key == "beta"}))
+def test_only_a_preference_needs_a_beta_above_zero(name):
+    if recipes.RECIPES[name].data == "pairs":
+        with pytest.raises(ConfigError, match="is 0: input should be greater than 0"):
+            recipes.recipe(name, beta=0)
+    else:
+        assert "logp_ref" not in recipes.recipe(name, beta=0).reads
+
+
 def test_numbers_of_any_kind_are_constants():
-    told = {"low": np.float64(0.5), "high": float("inf"), "epochs": 2, "target_kl": None}
-    assert recipes.recipe("ppo", **told).epochs == 2
+    told = {"low": np.float32(0.5), "high": INF, "epochs": np.int64(2), "target_kl": None}
+    row = recipes.recipe("ppo", **told, beta=0, lam=1)
+    assert row.epochs == 2
+    assert name_of(row.credit) == "gae(lam=1.0)"
+    assert name_of(row.coefficient) == "clipped_ratio(low=0.5, high=inf)"
 
 
 def test_a_credit_whose_critic_is_missing_is_refused():

@@ -11,8 +11,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
+from pydantic import ConfigDict, ValidationError, create_model
+
+from logpi.core.complaint import complaint
 from logpi.core.errors import ConfigError
 from logpi.core.nearest import did_you_mean
 from logpi.core.recipe import Recipe
@@ -65,7 +68,7 @@ def recipe(name: str, **constants: object) -> Recipe:
     """The row called `name`, with some of its constants changed.
 
     Raises `ConfigError` for an unknown name or constant, naming its nearest neighbour, and for a
-    constant that is no number, or no count, where one is needed.
+    constant that is not what `logpi.rows.ranges` says of it: no number, or one out of range.
 
     >>> recipe("grpo", beta=0.0).coefficient is not RECIPES["grpo"].coefficient
     True
@@ -75,33 +78,28 @@ def recipe(name: str, **constants: object) -> Recipe:
             f"unknown recipe `{name}`.{did_you_mean(str(name), FACTORIES)} "
             "`logpi recipes` prints the table."
         )
-    known = inspect.signature(FACTORIES[name], eval_str=True).parameters
-    for key, value in constants.items():
-        if key not in known:
-            raise ConfigError(
-                f"unknown key `recipe.{key}`: {name} has no such constant."
-                f"{did_you_mean(key, known)} It takes {', '.join(known) or 'none'}."
-            )
-        if not _fits(value, kind := known[key].annotation):
-            raise ConfigError(f"`recipe.{key}` of {name} is {value!r}. Give {_words(kind)}.")
-    return FACTORIES[name](**constants)
+    return FACTORIES[name](**_checked(name, constants))
 
 
-def _fits(value: object, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return isinstance(value, str) and value in get_args(kind)
-    if value is None:
-        return type(None) in get_args(kind)
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, Integral) and int(value) >= 1
-    return isinstance(value, Real) and value == value  # inf bounds nothing, NaN is no number
+def _checked(name: str, told: dict[str, object]) -> dict[str, Any]:
+    """The constants as the factory's signature has them."""
+    taken = inspect.signature(FACTORIES[name], eval_str=True).parameters
+    fields: dict[str, Any] = {key: (one.annotation, one.default) for key, one in taken.items()}
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    try:
+        made = create_model(name, __config__=strict, **fields)(
+            **{key: _plain(value) for key, value in told.items()}
+        )
+    except ValidationError as error:
+        known, where = [f"recipe.{key}" for key in taken], f"the recipe {name}"
+        text = complaint(error.errors(), told, known=known, where=where, prefix="recipe.")
+        names = "" if told.keys() <= taken.keys() else f" It takes {', '.join(taken) or 'none'}."
+        raise ConfigError(text + names) from None
+    return {key: getattr(made, key) for key in told}
 
 
-def _words(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
-    if type(None) in get_args(kind):
-        return "a number, or null"
-    return {bool: "true or false", int: "a whole number of at least 1"}.get(kind, "a number")
+def _plain(value: object) -> object:
+    """A number of NumPy's, say, as Python has it."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)

@@ -78,6 +78,7 @@ class Session:
         return Reporter(
             self.config.iterations,
             done=self.trainer.done,
+            before=read_metrics(self.rundir.path),
             title=self.config.recipe_name,
             decisions="tokens" if self.config.world["kind"] == "lm" else "decisions",
             quiet=self.quiet,
@@ -148,7 +149,8 @@ class Session:
             self._checkpoint()
             raise
         target = self.config.evaluate.stop_at
-        reached = metrics.get("eval/reward", metrics.get("eval/return", float("-inf")))
+        goals = ("eval/reward", "eval/return", "eval/preferred")
+        reached = next((metrics[name] for name in goals if name in metrics), -math.inf)
         return any(told) or (target is not None and reached >= target)
 
     def _dump(self, error: NonFiniteError) -> None:

@@ -80,6 +80,44 @@ def test_only_figures_that_are_there_are_shown():
     assert headline({"kl_old": 0.5, "preferred": 0.25}) == ["preferred 25%", "KL 0.5000"]
 
 
+def test_missing_rewards_are_counted_along_the_run():
+    stream = io.StringIO()
+    before = [{"iteration": 1, "missing": 2.0, "judged": 50.0}, {"iteration": 2, "reward": 1.0}]
+    with Reporter(4, done=2, before=before, stream=stream) as reporter:
+        reporter.update(3, {"reward": 0.5, "missing": 1.0, "judged": 50.0})
+        reporter.update(4, {"reward": 0.5, "missing": 0.0, "judged": 50.0})
+    first, last = stream.getvalue().splitlines()
+    assert "missing 3 (3%)" in first
+    assert last == "iteration 4/4 · reward 0.500 · missing 3 (2%)"
+    assert headline({"missing": 0.0, "judged": 50.0}) == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_narrow_terminal_shows_what_matters_and_the_time_left(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    held_out = {"eval/reward": 0.75, "missing": 12.0, "judged": 256.0}
+    with Reporter(10_000, title="reinforce_pp", stream=stream) as reporter:
+        reporter.update(42, {**METRICS, **held_out})
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    line = [line for line in re.split(r"[\r\n]+", text) if "42/10000" in line][-1]
+    assert "reward 0.500" in line
+    assert re.search(r"· \d+:\d\d left *$", line)
+    assert ("missing 12 (4.7%)" in line) == (width >= 80)
+    assert ("held-out reward 0.750" in line) == (width >= 120)
+    assert ("75% skipped" in line) == (width >= 200)
+
+
+def test_the_last_evaluation_stays_in_sight():
+    stream = io.StringIO()
+    with Reporter(3, stream=stream) as reporter:
+        reporter.update(1, {"eval/preferred": 0.75, "eval/nll": 2.0, "eval/margin": 1.0})
+        reporter.update(3, {"preferred": 0.5})
+    first, last = stream.getvalue().splitlines()
+    assert first.startswith("iteration 1/3 · held-out preferred 75% · ")
+    assert last == "iteration 3/3 · preferred 50% · held-out preferred 75%"
+
+
 def test_durations():
     assert [clock(s) for s in (0, 59.6, 3599, 3600)] == ["0:00", "1:00", "59:59", "1:00:00"]
 

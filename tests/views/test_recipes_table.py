@@ -7,6 +7,7 @@ from rich.console import Console
 
 from logpi.recipes import RECIPES
 from logpi.views.recipes_table import COLUMNS, markdown, rows, table
+from logpi.views.show import console
 
 
 def test_every_recipe_is_a_row_with_its_source():
@@ -30,3 +31,13 @@ def test_the_terminal_table_fits(width):
     assert max(map(len, text.splitlines())) <= width
     assert all(name in text for name in RECIPES)
     assert ("--json" in text) == (width < 180)
+
+
+def test_with_room_a_recipe_is_a_line():
+    file = io.StringIO()
+    to = console(file)
+    to.print(table(to.width))
+    lines = [line.split() for line in file.getvalue().splitlines()]
+    for row in rows():
+        (line,) = [line for line in lines if line[:1] == [row["name"]]]
+        assert all(word in line for column in COLUMNS for word in (row[column] or "–").split())

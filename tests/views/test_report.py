@@ -167,3 +167,17 @@ def test_held_out_reward_is_not_said_twice(tmp_path):
     text = render(read(fixtures.write(tmp_path / "run", metrics=metrics)))
     assert "Held-out share correct" in text
     assert "Held-out reward" not in text
+
+
+def test_missing_rewards_and_held_out_pairs_are_on_top(tmp_path):
+    lines = [
+        {"iteration": k, "reward": 0.5, "missing": 2.0 * k, "judged": 40.0, "kl_reference": 0.1 * k}
+        | {"skipped": 0.1, "completion_tokens": 4.0, "eval/preferred": 0.5 + k / 10}
+        | {"preferred": 0.5, "nll": 1.0, "margin": 0.1}
+        for k in (1, 2)
+    ]
+    text = render(read(fixtures.write(tmp_path / "run", metrics=lines, rows=[])))
+    plain = re.sub(r"<[^>]+>|\s+", " ", text)
+    assert re.search(r"Rewards missing +6 \(7\.5%\)", plain)
+    assert "Held-out pairs preferred" in plain
+    assert "Held-out share of pairs preferred" in plain

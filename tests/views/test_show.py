@@ -95,3 +95,41 @@ def test_nothing_recorded_says_why(tmp_path):
 def test_a_row_without_decisions_is_shown(tmp_path):
     run = fixtures.write(tmp_path / "run", metrics=[], rows=[fixtures.row(0, [])])
     assert "0 decisions" in shown(run)
+
+
+def wide(tmp_path):
+    """A run with every column, and tokens and figures that take all the room they can."""
+    told = {n: [-12.3456789] * 2 for n in ("logp", "logp_ref", "value", "rewards", "credit")}
+    row = fixtures.row(
+        0,
+        ["<a rather long token that no column holds>", "x"],
+        **told,
+        logp_old=[-12.3] * 2,
+        coefficient=[-0.00123, 1.234e-5],
+        weight=[1.234e-5] * 2,
+        clipped=[True, False],
+    )
+    return fixtures.write(tmp_path / "run", metrics=[], rows=[row])
+
+
+@pytest.mark.parametrize("width", [72, 80, 100, 200])
+def test_a_narrow_terminal_keeps_the_columns_that_matter(tmp_path, width):
+    file = io.StringIO()
+    record = read(wide(tmp_path))
+    show(record, choose(record), Console(file=file, width=width, force_terminal=True))
+    text = re.sub(r"\x1b\[[\d;]*m", "", file.getvalue())
+    head, first = text.splitlines()[4:6]
+    assert head.split()[:3] == ["token", "logp", "ratio"]
+    assert "credit  coefficient" in head
+    assert "-12.3  0.955" in first
+    assert "-12.3     -0.00123" in first
+    assert ("Left out at this width: weight, logp_ref" in text) == (width < 150)
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_into_a_pipe_every_column_goes(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    text = shown(wide(tmp_path))
+    assert "logp_ref" in text
+    assert "Left out" not in text

@@ -37,6 +37,7 @@ def run(given: Namespace) -> int:
         print(json.dumps({"run": str(directory), "samples": given.sample, **figures}))
         return 0
     how = "held-out, greedy" if given.sample == 1 else f"held-out, {given.sample} samples each"
+    how = "held-out" if "nll" in figures else how  # nothing was decoded
     how = {"mdp": "exact", "gym": "episodes, greedy"}.get(config.world["kind"], how)
     table = Table(box=None, padding=(0, 3, 0, 0), show_header=False)
     table.add_column(style="dim", no_wrap=True)
@@ -53,6 +54,8 @@ _LABELS = {
     "reward": "mean reward",
     "correct": "share correct",
     "missing": "rewards missing",
+    "preferred": "share of pairs preferred",
+    "margin": "margin of the chosen (nats)",
     "nll": "negative log-likelihood (nats a token)",
     "completion_tokens": "tokens a completion",
     "return": "mean return",

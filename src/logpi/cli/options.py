@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 __all__ = [
     "as_json",
@@ -19,12 +20,16 @@ __all__ = [
 
 
 def examples(*lines: str) -> str:
-    r"""The last part of a command's help.
+    r"""The last part of a command's help: commands to copy, a long one over two lines.
 
     >>> examples("recipes")
     'examples:\n  logpi recipes'
     """
-    return "examples:\n" + "\n".join(f"  logpi {line}" for line in lines)
+    broken = [textwrap.wrap(line, _WIDTH, break_on_hyphens=False) for line in lines]
+    return "examples:\n" + "\n".join("  logpi " + " \\\n    ".join(line) for line in broken)
+
+
+_WIDTH = 80 - len("  logpi ") - len(" \\")
 
 
 def count(text: str) -> int:
@@ -147,7 +152,7 @@ def compare(p: argparse.ArgumentParser) -> None:
 
 def tune(p: argparse.ArgumentParser) -> None:
     """Nothing; the options of `logpi tune`."""
-    p.usage = "logpi tune RECIPE|PRESET|FILE.yaml key=range ... [key=value ...] [options]"
+    p.usage = "logpi tune RECIPE|PRESET|FILE.yaml key=range ... [key=value] [options]"
     p.add_argument(
         "words",
         nargs="*",

@@ -27,7 +27,7 @@ COMMANDS = {
     "export": "the acting policy of an environment as ONNX or TorchScript",
     "recipes": "the table of recipes: data, credit, coefficient, averaging",
     "solve": "the optimal values and policy of a finite MDP, with a certified bound",
-    "learn": "values and policies of a finite MDP from experience: Monte Carlo, TD, Q-learning",
+    "learn": "values and policies of a finite MDP from experience: MC, TD, Q-learning",
     "mdp": "the finite MDPs that come along, and what their options are",
     "audit": "the exact bias and variance of a recipe's gradient, against named objectives",
     "demo": "train a small model from scratch: SFT on noisy arithmetic, then GRPO",
@@ -148,7 +148,7 @@ def _train(p: argparse.ArgumentParser) -> None:
     p.epilog = _examples(
         "train --list",
         "train grpo world.model=path/to/model world.data=train.jsonl world.reward=exact_match",
-        "train ppo/cartpole total_steps=50000 seed=1  # decisions, in iterations rounded up",
+        "train ppo/cartpole total_steps=50000 seed=1  # in decisions",
         "train run.yaml optim.lr=1e-5 --name second --reward reward.py:score",
         "train --resume second iterations=400",
     )

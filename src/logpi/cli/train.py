@@ -12,6 +12,7 @@ from rich.text import Text
 
 from logpi.cli.rewards import python_function
 from logpi.core.errors import ConfigError
+from logpi.core.missing import missing
 from logpi.recipes import RECIPES
 from logpi.run import Stopped, iterations_of, train_config, world_of
 from logpi.train.config import RunConfig, build_config, load_config, presets
@@ -127,6 +128,8 @@ def _last_line(directory: Path, metrics: list[dict[str, Any]]) -> str:
         for key, label in _FIGURES
         if isinstance(last.get(key), int | float)
     ]
+    if lacking := missing(metrics):
+        figures.append(f"missing rewards {lacking}")
     done = last.get("iteration", 0)
     told = ", ".join([f"{done} iteration{'' if done == 1 else 's'}", *figures])
     return f"{directory}: {told}. See `logpi report {directory}`."
@@ -138,6 +141,7 @@ _FIGURES = (
     ("preferred", "share preferred"),
     ("eval/reward", "held-out reward"),
     ("eval/correct", "held-out share correct"),
+    ("eval/preferred", "held-out share preferred"),
     ("eval/return", "evaluated return"),
     ("eval/regret", "less than the best by"),
 )

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from logpi.core.groups import group_sum
-from logpi.core.traits import factory, traits
+from logpi.core.traits import factory, preferring, traits
 from logpi.core.types import Coefficient, Signals
 
 __all__ = [
@@ -237,10 +237,9 @@ def preference_margin(beta: float = 0.1) -> Coefficient:
     """
 
     def coefficient(s: Signals) -> Tensor:
-        gap = _row_sum(s, s.need("logp") - s.need("logp_ref"))
-        return s.need("credit") * (beta * torch.sigmoid(-beta * _margin(s, gap)))[:, None]
+        return s.need("credit") * (beta * torch.sigmoid(-beta * _total_lead(s)))[:, None]
 
-    return coefficient
+    return preferring(coefficient, _total_lead)
 
 
 @factory(reads=("logp", "logp_ref", "group"), proportional=True, whole_row=True)
@@ -258,11 +257,10 @@ def mean_preference_margin(beta: float = 0.1) -> Coefficient:
     """
 
     def coefficient(s: Signals) -> Tensor:
-        gap = _row_mean(s, s.need("logp") - s.need("logp_ref"))
-        push = beta * torch.sigmoid(-beta * _margin(s, gap)) / _lengths(s)
+        push = beta * torch.sigmoid(-beta * _mean_lead(s)) / _lengths(s)
         return s.need("credit") * push[:, None]
 
-    return coefficient
+    return preferring(coefficient, _mean_lead)
 
 
 @factory(reads=("logp", "logp_ref", "group"), proportional=True, whole_row=True)
@@ -277,10 +275,9 @@ def identity_margin(beta: float = 0.1) -> Coefficient:
     """
 
     def coefficient(s: Signals) -> Tensor:
-        gap = _row_sum(s, s.need("logp") - s.need("logp_ref"))
-        return s.need("credit") * (2 * (1 / (2 * beta) - _margin(s, gap)))[:, None]
+        return s.need("credit") * (2 * (1 / (2 * beta) - _total_lead(s)))[:, None]
 
-    return coefficient
+    return preferring(coefficient, _total_lead)
 
 
 @factory(reads=("logp", "group"), proportional=True, whole_row=True)
@@ -295,10 +292,10 @@ def reference_free_margin(beta: float = 2.0, gamma: float = 1.0) -> Coefficient:
     """
 
     def coefficient(s: Signals) -> Tensor:
-        margin = beta * _margin(s, _row_mean(s, s.need("logp"))) - gamma
+        margin = beta * _own_lead(s) - gamma
         return s.need("credit") * (beta * torch.sigmoid(-margin) / _lengths(s))[:, None]
 
-    return coefficient
+    return preferring(coefficient, _own_lead)
 
 
 @factory(reads=("logp_old", "logp_sampler"))
@@ -368,7 +365,19 @@ def _row_mean(s: Signals, x: Tensor) -> Tensor:
     return _row_sum(s, x) / _lengths(s)
 
 
-def _margin(s: Signals, gap: Tensor) -> Tensor:
+def _total_lead(s: Signals) -> Tensor:
+    return _lead(s, _row_sum(s, s.need("logp") - s.need("logp_ref")))
+
+
+def _mean_lead(s: Signals) -> Tensor:
+    return _lead(s, _row_mean(s, s.need("logp") - s.need("logp_ref")))
+
+
+def _own_lead(s: Signals) -> Tensor:
+    return _lead(s, _row_mean(s, s.need("logp")))
+
+
+def _lead(s: Signals, gap: Tensor) -> Tensor:
     """The chosen row's gap minus the rejected row's, on both rows of the pair."""
     decided = torch.where(s.mask, s.need("credit"), 0.0)
     return group_sum(decided.sum(1) / _lengths(s) * gap, s.need("group"))

@@ -51,7 +51,9 @@ def suggest(key: str, known: Sequence[str]) -> str:
     siblings = [name for name in known if name.rpartition(".")[0] == head]
     last = {name.rpartition(".")[2]: name for name in reversed(known)}
     near = {name.rpartition(".")[2]: name for name in siblings}
-    found = last.get(word) or near.get(nearest(word, near) or "") or nearest(key, known)
+    found = last.get(word) or near.get(nearest(word, near) or "")
+    if not found and not (head and siblings):  # siblings are all alike in what they begin with
+        found = nearest(key, known)
     return f" Did you mean `{found}`?" if found else ""
 
 

@@ -14,7 +14,16 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-__all__ = ["Traits", "factory", "fitting", "made_of", "name_of", "traits", "traits_of"]
+__all__ = [
+    "Traits",
+    "factory",
+    "fitting",
+    "made_of",
+    "name_of",
+    "preferring",
+    "traits",
+    "traits_of",
+]
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +40,8 @@ class Traits:
     beta: float | None = None  # the weight of the reference policy, where one is read
     # what its critic is fitted to, where that is not value + credit
     target: Callable[[Any], Any] | None = None
+    # [n] of a coefficient of pairs: by how many nats the chosen row leads, as the method counts
+    margin: Callable[[Any], Any] | None = None
     # the credit that this one is made of, and how: the critic is fitted as that one's is
     made_of: tuple[Callable[[Any], Any], Callable[[Any, Any], Any]] | None = None
 
@@ -66,6 +77,16 @@ def fitting(function: F, target: Callable[[Any], Any]) -> F:
     True
     """
     _TRAITS[function] = replace(traits_of(function), target=target)
+    return function
+
+
+def preferring(function: F, margin: Callable[[Any], Any]) -> F:
+    """The coefficient, whose pairs are in the right order where `margin(signals)` is above 0.
+
+    >>> traits_of(preferring(lambda s: s.credit, margin=lambda s: s.reward)).margin is not None
+    True
+    """
+    _TRAITS[function] = replace(traits_of(function), margin=margin)
     return function
 
 
@@ -128,24 +149,37 @@ def factory(
         def describe(*args: P.args, **kwargs: P.kwargs) -> F:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            inner = [a for a in _flat(bound.arguments.values()) if callable(a)]
-            known = [traits_of(a) for a in inner]
             function = make(*args, **kwargs)
+            inner = [traits_of(a) for a in _flat(bound.arguments.values()) if callable(a)]
             beta = bound.arguments.get("beta") if "logp_ref" in reads else None
-            _TRAITS[function] = Traits(
+            own = Traits(
                 f"{_name(make)}({_arguments(bound)})",
-                frozenset(reads).union(*(k.reads for k in known)),
-                all(k.proportional for k in known) if known else proportional,
-                whole_row or any(k.whole_row for k in known),
-                next((b for b in (beta, *(k.beta for k in known)) if b is not None), None),
-                traits_of(function).target,
-                traits_of(function).made_of,
+                frozenset(reads),
+                proportional,
+                whole_row,
+                beta,
             )
+            _TRAITS[function] = _with(own, traits_of(function), inner)
             return function
 
         return describe
 
     return decorate
+
+
+def _with(own: Traits, known: Traits, inner: list[Traits]) -> Traits:
+    """What a factory says of its function, what was said of it before, and what its terms say."""
+    all_of = [own, *inner]
+    return replace(
+        own,
+        reads=own.reads.union(*(one.reads for one in inner)),
+        proportional=all(one.proportional for one in inner) if inner else own.proportional,
+        whole_row=any(one.whole_row for one in all_of),
+        beta=next((one.beta for one in all_of if one.beta is not None), None),
+        target=known.target,
+        margin=next((one.margin for one in (known, *inner) if one.margin is not None), None),
+        made_of=known.made_of,
+    )
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -22,6 +22,7 @@ from logpi.core.credit import (
 )
 from logpi.core.recipe import Recipe
 from logpi.core.types import Coefficient
+from logpi.rows.ranges import Bound, Cap, Count, Limit, NonNegative, Number, Share
 from logpi.rows.shared import bonus, from_start, normalised, with_penalty
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-def reinforce_total(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
+def reinforce_total(*, start_discounted: bool = False, entropy: Number = 0.0) -> Recipe:
     """REINFORCE with the whole trajectory's return for every decision: no causality."""
     credit = from_start(total_return, start_discounted)
     return Recipe(
@@ -50,9 +51,9 @@ def reinforce_total(*, start_discounted: bool = False, entropy: float = 0.0) -> 
 
 def reinforce(
     *,
-    baseline: float = 0.0,
+    baseline: Number = 0.0,
     start_discounted: bool = False,
-    entropy: float = 0.0,
+    entropy: Number = 0.0,
     normalise: bool = False,
 ) -> Recipe:
     """REINFORCE with the reward-to-go: what came before a decision is not its merit."""
@@ -65,7 +66,7 @@ def reinforce(
     )
 
 
-def reinforce_baseline(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
+def reinforce_baseline(*, start_discounted: bool = False, entropy: Number = 0.0) -> Recipe:
     """REINFORCE minus a learned value of the state, which leaves the mean unchanged."""
     credit = from_start(baselined_return, start_discounted)
     return Recipe(
@@ -77,7 +78,7 @@ def reinforce_baseline(*, start_discounted: bool = False, entropy: float = 0.0) 
     )
 
 
-def qac(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
+def qac(*, start_discounted: bool = False, entropy: Number = 0.0) -> Recipe:
     """Actor-critic with a learned action value, fitted to the Sarsa target."""
     credit = from_start(action_value, start_discounted)
     return Recipe(
@@ -91,9 +92,9 @@ def qac(*, start_discounted: bool = False, entropy: float = 0.0) -> Recipe:
 
 def a2c(
     *,
-    lam: float = 0.0,
+    lam: Share = 0.0,
     start_discounted: bool = False,
-    entropy: float = 0.0,
+    entropy: Number = 0.0,
     normalise: bool = False,
 ) -> Recipe:
     """Advantage actor-critic: the TD error, or GAE where lam > 0."""
@@ -107,7 +108,7 @@ def a2c(
     )
 
 
-def off_policy_ac(*, rho_max: float | None = None, entropy: float = 0.0) -> Recipe:
+def off_policy_ac(*, rho_max: Limit | None = None, entropy: Number = 0.0) -> Recipe:
     """Actor-critic on replayed behaviour data; rho_max clips the ratio, here and in V-trace."""
     credit, coefficient = td_error, importance
     if rho_max is not None:  # IMPALA asks for c̄ ≤ ρ̄, and its ρ_s is the clipped ratio too
@@ -123,7 +124,7 @@ def off_policy_ac(*, rho_max: float | None = None, entropy: float = 0.0) -> Reci
     )
 
 
-def trpo(*, lam: float = 0.95, normalise: bool = False) -> Recipe:
+def trpo(*, lam: Share = 0.95, normalise: bool = False) -> Recipe:
     """Trust region policy optimisation: a natural step with a KL limit."""
     return Recipe(
         "on-policy",
@@ -136,15 +137,15 @@ def trpo(*, lam: float = 0.95, normalise: bool = False) -> Recipe:
 
 def ppo(
     *,
-    lam: float = 0.95,
-    low: float = 0.2,
-    high: float = 0.2,
-    cap: float | None = None,
-    beta: float = 0.0,
-    epochs: int = 4,
-    entropy: float = 0.0,
+    lam: Share = 0.95,
+    low: Bound = 0.2,
+    high: Bound = 0.2,
+    cap: Cap | None = None,
+    beta: NonNegative = 0.0,
+    epochs: Count = 4,
+    entropy: Number = 0.0,
     normalise: bool = False,
-    target_kl: float | None = None,
+    target_kl: Limit | None = None,
     clip_decay: Literal["constant", "linear"] = "constant",
 ) -> Recipe:
     """Proximal policy optimisation; cap is the dual clip, beta the reference inside the reward.
@@ -176,7 +177,7 @@ def ppo(
     )
 
 
-def ppo_dual_clip(*, lam: float = 0.95, cap: float = 3.0, epochs: int = 4) -> Recipe:
+def ppo_dual_clip(*, lam: Share = 0.95, cap: Cap = 3.0, epochs: Count = 4) -> Recipe:
     """PPO whose negative credits are cut as well where the ratio has run away."""
     return Recipe(
         "on-policy",

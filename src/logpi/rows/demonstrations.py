@@ -15,12 +15,13 @@ from logpi.core.credit import (
     preference_sign,
 )
 from logpi.core.recipe import Recipe
+from logpi.rows.ranges import NonNegative, Number, Positive
 from logpi.rows.shared import bonus
 
 __all__ = ["dpo", "dpo_mean", "ipo", "online_rft", "rft", "sft", "simpo"]
 
 
-def sft(*, entropy: float = 0.0) -> Recipe:
+def sft(*, entropy: Number = 0.0) -> Recipe:
     """Supervised fine-tuning: coefficient 1 on demonstrations."""
     return Recipe(
         "demonstrations",
@@ -31,7 +32,7 @@ def sft(*, entropy: float = 0.0) -> Recipe:
     )
 
 
-def rft(*, threshold: float = 0.5) -> Recipe:
+def rft(*, threshold: Number = 0.5) -> Recipe:
     """Rejection fine-tuning: SFT on the initial policy's own correct samples."""
     return Recipe(
         "filtered",
@@ -41,7 +42,7 @@ def rft(*, threshold: float = 0.5) -> Recipe:
     )
 
 
-def online_rft(*, threshold: float = 0.5) -> Recipe:
+def online_rft(*, threshold: Number = 0.5) -> Recipe:
     """Rejection fine-tuning on the current policy's correct samples."""
     return Recipe(
         "on-policy",
@@ -51,7 +52,7 @@ def online_rft(*, threshold: float = 0.5) -> Recipe:
     )
 
 
-def dpo(*, beta: float = 0.1) -> Recipe:
+def dpo(*, beta: Positive = 0.1) -> Recipe:
     """Direct preference optimisation."""
     return Recipe(
         "pairs",
@@ -62,7 +63,7 @@ def dpo(*, beta: float = 0.1) -> Recipe:
     )
 
 
-def dpo_mean(*, beta: float = 0.1) -> Recipe:
+def dpo_mean(*, beta: Positive = 0.1) -> Recipe:
     """DPO on mean instead of summed log-ratios."""
     return Recipe(
         "pairs",
@@ -73,7 +74,7 @@ def dpo_mean(*, beta: float = 0.1) -> Recipe:
     )
 
 
-def ipo(*, beta: float = 0.1) -> Recipe:
+def ipo(*, beta: Positive = 0.1) -> Recipe:
     """Identity preference optimisation: regress the margin on 1/(2β)."""
     return Recipe(
         "pairs",
@@ -84,7 +85,7 @@ def ipo(*, beta: float = 0.1) -> Recipe:
     )
 
 
-def simpo(*, beta: float = 2.0, gamma: float = 1.0) -> Recipe:
+def simpo(*, beta: Positive = 2.0, gamma: NonNegative = 1.0) -> Recipe:
     """Simple preference optimisation: mean log-probabilities, a margin, no reference policy."""
     # The paper searches both per model: these are its Llama-3-Base values.
     return Recipe(

@@ -23,6 +23,7 @@ from logpi.core.credit import (
     whitened,
 )
 from logpi.core.recipe import Recipe
+from logpi.rows.ranges import Bound, Count, Limit, NonNegative, Number, Positive
 from logpi.rows.shared import bonus, with_penalty, with_pull
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 
-def remax(*, beta: float = 0.0) -> Recipe:
+def remax(*, beta: NonNegative = 0.0) -> Recipe:
     """REINFORCE minus the reward of a greedy completion of the same prompt."""
     # beta, here and in rloo, depends on the reward's scale: each paper sets one per task.
     return Recipe(
@@ -51,7 +52,7 @@ def remax(*, beta: float = 0.0) -> Recipe:
     )
 
 
-def rloo(*, clip: float | None = None, beta: float = 0.0) -> Recipe:
+def rloo(*, clip: Limit | None = None, beta: NonNegative = 0.0) -> Recipe:
     """REINFORCE minus the mean of the group's other rows; clip asks for PPO's ratio."""
     coefficient = plain if clip is None else clipped_ratio(clip, clip)
     return Recipe(
@@ -62,7 +63,7 @@ def rloo(*, clip: float | None = None, beta: float = 0.0) -> Recipe:
     )
 
 
-def reinforce_pp(*, beta: float = 0.01, low: float = 0.2, high: float = 0.2) -> Recipe:
+def reinforce_pp(*, beta: NonNegative = 0.01, low: Bound = 0.2, high: Bound = 0.2) -> Recipe:
     """REINFORCE++: token returns with a KL penalty, z-scored over the batch."""
     return Recipe(
         "on-policy",
@@ -73,7 +74,9 @@ def reinforce_pp(*, beta: float = 0.01, low: float = 0.2, high: float = 0.2) -> 
     )
 
 
-def reinforce_pp_baseline(*, beta: float = 0.0, low: float = 0.2, high: float = 0.2) -> Recipe:
+def reinforce_pp_baseline(
+    *, beta: NonNegative = 0.0, low: Bound = 0.2, high: Bound = 0.2
+) -> Recipe:
     """REINFORCE++ with the group's mean as baseline, whitened over the batch."""
     # The reference stays out of the group's reward and enters through k2, the estimator whose
     # gradient is that of the reverse KL.
@@ -89,11 +92,11 @@ def reinforce_pp_baseline(*, beta: float = 0.0, low: float = 0.2, high: float = 
 
 def grpo(
     *,
-    beta: float = 0.04,
-    low: float = 0.2,
-    high: float = 0.2,
-    epochs: int = 1,
-    entropy: float = 0.0,
+    beta: NonNegative = 0.04,
+    low: Bound = 0.2,
+    high: Bound = 0.2,
+    epochs: Count = 1,
+    entropy: Number = 0.0,
 ) -> Recipe:
     """Group relative policy optimisation with one reward per completion."""
     # The paper prints beta and one update per batch; the clip is PPO's, and it prints no epsilon.
@@ -109,7 +112,7 @@ def grpo(
 
 
 def grpo_process(
-    *, beta: float = 0.04, low: float = 0.2, high: float = 0.2, epochs: int = 1
+    *, beta: NonNegative = 0.04, low: Bound = 0.2, high: Bound = 0.2, epochs: Count = 1
 ) -> Recipe:
     """Group relative policy optimisation with a reward for every step of a completion."""
     return Recipe(
@@ -123,7 +126,12 @@ def grpo_process(
 
 
 def dr_grpo(
-    *, length: int = 3000, beta: float = 0.0, low: float = 0.2, high: float = 0.2, epochs: int = 1
+    *,
+    length: Count = 3000,
+    beta: NonNegative = 0.0,
+    low: Bound = 0.2,
+    high: Bound = 0.2,
+    epochs: Count = 1,
 ) -> Recipe:
     """GRPO done right: no division by the spread, and a constant instead of the row's length."""
     # Any constant gives the same direction; the paper's runs allow completions of 3000 tokens.
@@ -137,7 +145,9 @@ def dr_grpo(
     )
 
 
-def dapo(*, beta: float = 0.0, low: float = 0.2, high: float = 0.28, epochs: int = 1) -> Recipe:
+def dapo(
+    *, beta: NonNegative = 0.0, low: Bound = 0.2, high: Bound = 0.28, epochs: Count = 1
+) -> Recipe:
     """DAPO: clip higher, mean over tokens, groups that differ; give it the overlong penalty."""
     return Recipe(
         "mixed-groups",
@@ -149,7 +159,9 @@ def dapo(*, beta: float = 0.0, low: float = 0.2, high: float = 0.28, epochs: int
     )
 
 
-def gspo(*, low: float = 3e-4, high: float = 4e-4, beta: float = 0.0, epochs: int = 1) -> Recipe:
+def gspo(
+    *, low: Bound = 3e-4, high: Bound = 4e-4, beta: NonNegative = 0.0, epochs: Count = 1
+) -> Recipe:
     """Group sequence policy optimisation: one ratio, and one gate, for a whole completion."""
     return Recipe(
         "groups",
@@ -161,7 +173,9 @@ def gspo(*, low: float = 3e-4, high: float = 4e-4, beta: float = 0.0, epochs: in
     )
 
 
-def cispo(*, low: float = 1.0, high: float = 4.0, beta: float = 0.0, epochs: int = 1) -> Recipe:
+def cispo(
+    *, low: Bound = 1.0, high: Bound = 4.0, beta: NonNegative = 0.0, epochs: Count = 1
+) -> Recipe:
     """Clipped importance weights without a gate: every token keeps its gradient."""
     # The paper has no lower bound and does not print its upper one; a weight of at most 5 is what
     # ScaleRL (arXiv 2510.13786) settled on.
@@ -177,10 +191,10 @@ def cispo(*, low: float = 1.0, high: float = 4.0, beta: float = 0.0, epochs: int
 
 def sapo(
     *,
-    tau_positive: float = 1.0,
-    tau_negative: float = 1.05,
-    beta: float = 0.0,
-    epochs: int = 1,
+    tau_positive: Positive = 1.0,
+    tau_negative: Positive = 1.05,
+    beta: NonNegative = 0.0,
+    epochs: Count = 1,
 ) -> Recipe:
     """Soft adaptive policy optimisation: the gate closes smoothly."""
     return Recipe(

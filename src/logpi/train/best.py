@@ -16,12 +16,12 @@ _SCORE = "score.json"
 
 
 def score_of(figures: Mapping[str, Any]) -> float | None:
-    """What an evaluation is compared by: mean reward, else mean return, else log-likelihood.
+    """What an evaluation is compared by: reward, else return, share of pairs, log-likelihood.
 
     >>> score_of({"return": 3.0, "return_std": 1.0}), score_of({"nll": 0.5}), score_of({})
     (3.0, -0.5, None)
     """
-    for name, sign in (("reward", 1), ("return", 1), ("nll", -1)):
+    for name, sign in (("reward", 1), ("return", 1), ("preferred", 1), ("nll", -1)):
         if isinstance(value := figures.get(name), int | float) and math.isfinite(value):
             return sign * float(value)
     return None

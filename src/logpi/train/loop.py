@@ -12,6 +12,7 @@ from torch import Tensor
 
 from logpi.core.coefficient import truncated_importance
 from logpi.core.errors import NonFiniteError
+from logpi.core.pairs import pair_figures
 from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix, seed_torch
 from logpi.core.types import Batch, Critic, KeepingSource, Policy, Signals, Source
@@ -178,7 +179,7 @@ class Trainer:
         if recipe.data == "demonstrations":
             figures["nll"] = float(-(weight * pushed.logp.nan_to_num(0.0)).sum() / weight.sum())
         if recipe.data == "pairs":
-            figures |= _pair_figures(signals, pushed)
+            figures |= pair_figures(recipe.coefficient, signals.having(logp=pushed.logp))
         return figures | kl_figures(signals, pushed.logp)
 
     def _records(
@@ -198,21 +199,6 @@ class Trainer:
             describe=self.world.describe,
         )
         return [{"iteration": self.done, **record} for record in records]
-
-
-def _pair_figures(signals: Signals, pushed: Pushed) -> dict[str, float]:
-    """How often the chosen row of a pair is the likelier one, and by how many nats."""
-    from_reference = pushed.logp if signals.logp_ref is None else pushed.logp - signals.logp_ref
-    row = torch.where(signals.mask, from_reference.nan_to_num(0.0), 0.0).sum(1)
-    sign = signals.need("credit")[:, 0] if signals.mask.shape[1] else row
-    margins: dict[int, float] = {}
-    for group, value in zip(signals.need("group").tolist(), (sign * row).tolist(), strict=True):
-        margins[group] = margins.get(group, 0.0) + value
-    count = max(len(margins), 1)
-    return {
-        "margin": sum(margins.values()) / count,
-        "preferred": sum(m > 0 for m in margins.values()) / count,
-    }
 
 
 def _corrected(recipe: Recipe, batch: Batch) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
+
+from logpi.core.missing import COUNTED, missing
 
 __all__ = ["Reporter", "clock", "headline"]
 
@@ -21,9 +23,10 @@ _EVERY = 5.0  # seconds between plain lines
 class Reporter:
     """The progress of a run on `stream`: iteration, reward or return, KL, speed, time left.
 
-    In a terminal one live line; elsewhere a plain line about every five seconds, the first and the
-    last iteration always, without control characters. `decisions` is what the world calls them;
-    `quiet` shows nothing at all.
+    In a terminal one live line, of as many figures as it has room for; elsewhere a plain line about
+    every five seconds, the first and the last iteration always, without control characters. The
+    last held-out figure stays, and missing rewards are counted, from `before` on, the figures of
+    earlier iterations. `decisions` is what the world calls them; `quiet` shows nothing at all.
 
     >>> import io
     >>> with Reporter(2, stream=io.StringIO()) as reporter:
@@ -37,6 +40,7 @@ class Reporter:
         iterations: int,
         *,
         done: int = 0,
+        before: Iterable[Mapping[str, Any]] = (),
         title: str = "",
         decisions: str = "decisions",
         quiet: bool = False,
@@ -47,15 +51,19 @@ class Reporter:
         self._decisions = decisions
         self._begin = time.monotonic()
         self._last = -_EVERY
+        self._kept: dict[str, Any] = {}
+        for line in before:
+            self._keep(line)
         self._live: Progress | None = None
         self._task = TaskID(0)
         if not quiet and self.stream.isatty():
+            console = Console(file=self.stream)
             live = Progress(
                 TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=20),
+                BarColumn(bar_width=_bar(console.width)),
                 MofNCompleteColumn(table_column=Column(min_width=2 * len(str(iterations)) + 1)),
                 TextColumn("{task.fields[figures]}", markup=False),
-                console=Console(file=self.stream),
+                console=console,
                 refresh_per_second=4,
             )
             self._task = live.add_task(
@@ -68,15 +76,20 @@ class Reporter:
         spent = time.monotonic() - self._begin
         finished = max(1, iteration - self._first)
         left = spent / finished * (self._iterations - iteration)
-        figures = headline(metrics, decisions=self._decisions)
-        if iteration < self._iterations:
-            figures = [*figures, f"{clock(left)} left"]
+        self._keep(metrics)
+        figures = headline({**metrics, **self._kept}, decisions=self._decisions)
+        last = [f"{clock(left)} left"] if iteration < self._iterations else []
         if self._live is not None:
-            self._live.update(self._task, completed=iteration, figures=" · ".join(figures))
+            while figures and len(" · ".join([*figures, *last])) > self._room():
+                figures.pop()
+            figures = " · ".join([*figures, *last])
+            self._live.update(self._task, completed=iteration, figures=figures)
         elif not self._quiet and (iteration >= self._iterations or spent - self._last >= _EVERY):
             self._last = spent
             title = f"{self._title} " if self._title else ""
-            self._write(" · ".join([f"{title}iteration {iteration}/{self._iterations}", *figures]))
+            self._write(
+                " · ".join([f"{title}iteration {iteration}/{self._iterations}", *figures, *last])
+            )
 
     def say(self, text: str) -> None:
         """Nothing; the text stands above the live line, or on a line of its own."""
@@ -101,6 +114,18 @@ class Reporter:
         if self._live is not None:
             self._live.stop()
 
+    def _room(self) -> int:
+        """Characters that a terminal's line has left for figures."""
+        assert self._live is not None
+        count, gaps = 2 * len(str(self._iterations)) + 1, 3
+        width = self._live.console.width
+        return width - len(self._title or "train") - count - gaps - _bar(width)
+
+    def _keep(self, metrics: Mapping[str, Any]) -> None:
+        counted = {name: self._kept.get(name, 0) + metrics.get(name, 0) for name in COUNTED}
+        evaluated = {name: value for name, value in metrics.items() if name.startswith("eval/")}
+        self._kept |= {**counted, **evaluated}
+
     def _write(self, text: str) -> None:
         safe = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
@@ -108,8 +133,12 @@ class Reporter:
         self.stream.flush()
 
 
+def _bar(width: int) -> int:
+    return 20 if width >= 120 else 6
+
+
 def headline(metrics: Mapping[str, Any], *, decisions: str = "decisions") -> list[str]:
-    """The figures worth a look, as text: those of them that the metrics have.
+    """The figures worth a look, as text, what matters most first: those that the metrics have.
 
     `decisions` is what they are called: tokens, of a language model.
 
@@ -128,6 +157,11 @@ def headline(metrics: Mapping[str, Any], *, decisions: str = "decisions") -> lis
     for key, label, form in _FIGURES:
         if isinstance(value := metrics.get(key), int | float):
             shown.append(f"{label} {value:{form}}")
+    if lacking := missing([metrics]):
+        shown.append(f"missing {lacking}")
+    held_out = (one for one in _HELD_OUT if isinstance(metrics.get(one[0]), int | float))
+    for key, label, form in list(held_out)[:1]:
+        shown.append(f"{label} {metrics[key]:{form}}")
     kl = metrics.get("kl_reference", metrics.get("kl_old"))
     if isinstance(kl, int | float):
         shown.append(f"KL {kl:.4f}")
@@ -137,6 +171,14 @@ def headline(metrics: Mapping[str, Any], *, decisions: str = "decisions") -> lis
     if isinstance(skipped := metrics.get("skipped"), int | float):
         shown.append(f"{skipped:.0%} skipped")
     return shown
+
+
+_HELD_OUT = (
+    ("eval/reward", "held-out reward", ".3f"),
+    ("eval/return", "evaluated return", ".4g"),
+    ("eval/preferred", "held-out preferred", ".0%"),
+    ("eval/nll", "held-out nll", ".4f"),
+)
 
 
 _FIGURES = (

@@ -151,7 +151,9 @@ class EvaluateConfig(BaseModel):
         default=False, description="keep the best evaluated policy in best/, with its score"
     )
     stop_at: float | None = Field(
-        default=None, description="end the run once the mean reward or return is this high"
+        default=None,
+        description="end the run once the mean reward or return, or the share of preferred pairs, "
+        "is this high",
     )
 
     @model_validator(mode="after")

@@ -19,7 +19,10 @@ from logpi.views.intervals import Interval, improvement, intervals
 
 __all__ = ["AXES", "METRICS", "Comparison", "Curve", "Group", "Panel", "better", "compare"]
 
-METRICS = ("eval/return", "eval/reward", "eval/correct", "return", "reward", "eval/nll", "nll")
+METRICS = (
+    *("eval/return", "eval/reward", "eval/correct", "eval/preferred"),
+    *("return", "reward", "preferred", "eval/nll", "nll"),
+)
 """What is compared where nobody says: the first of these that every run has at two points."""
 
 AXES = ("steps", "iterations", "seconds")

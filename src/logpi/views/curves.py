@@ -23,6 +23,8 @@ TITLES = {
     "reward": "Reward",
     "eval/correct": "Held-out share correct",
     "eval/reward": "Held-out reward",
+    "eval/preferred": "Held-out share of pairs preferred",
+    "eval/margin": "Held-out margin of the chosen (nats)",
     "eval/nll": "Held-out nats a token",
     "nll": "Nats a token",
     "margin": "Margin of the chosen (nats)",
@@ -42,7 +44,7 @@ TITLES = {
     "missing": "Rewards missing",
 }
 # The surrogate is left out on purpose: only its gradient means something.
-_ALWAYS = {"reward", "eval/correct", "eval/reward"}
+_ALWAYS = {"reward", "eval/correct", "eval/reward", "eval/preferred"}
 _EXACT = {"learning_rate"}  # a schedule has no noise to smooth away
 _LEFT_OUT = {"iteration", "surrogate", "time", "seed"}
 # What is drawn as a band around another metric: one standard deviation to each side.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -60,18 +63,30 @@ def _cell(column: str, value: str | None) -> str:
 _WIDTHS = {"paper": 180, "update": 140, "critic": 110, "data": 90}
 
 
-def table(width: int = 200) -> Table:
-    """The table for a terminal of this width; a narrow one leaves columns out and says so."""
+def table(width: int = 1000) -> Table:
+    """The table for a terminal of this width; a narrow one leaves columns out and says so.
+
+    With room for it every recipe is one line.
+    """
+    whole = _table(COLUMNS, str)
+    endless = Console(width=1 << 20)
+    if endless.measure(whole).maximum <= width:
+        return whole
     names = [name for name in COLUMNS if width >= _WIDTHS.get(name, 0)]
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim")
+    made = _table(names, _broken)
     if len(names) < len(COLUMNS):
         left_out = ", ".join(name for name in COLUMNS if name not in names)
         made.caption = f"Left out at this width: {left_out}. --json has all of it."
+    return made
+
+
+def _table(names: Sequence[str], written: Callable[[str], str]) -> Table:
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="dim")
     for name in names:
         style = "bold" if name == "name" else ""
         made.add_column(name, overflow="fold", style=style, no_wrap=name in _WHOLE)
     for row in rows():
-        made.add_row(*(Text(_broken(row[name] or "–")) for name in names))
+        made.add_row(*(Text(written(row[name] or "–")) for name in names))
     return made
 
 

@@ -18,6 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from logpi.core.errors import RunError
+from logpi.core.missing import missing
 from logpi.views import curves
 from logpi.views.colours import PALETTE, scale_of, strength
 from logpi.views.distributions import fans, histograms
@@ -173,12 +174,14 @@ _HEADLINE = (
     ("eval/correct", "Held-out correct", "{:.1%}"),
     ("eval/reward", "Held-out reward", "{:.3g}"),
     ("nll", "Nats a token", "{:.3g}"),
+    ("eval/preferred", "Held-out pairs preferred", "{:.0%}"),
     ("preferred", "Pairs preferred", "{:.0%}"),
     ("kl_reference", "KL to reference", "{:.3g}"),
     ("completion_tokens", "Tokens a completion", "{:.3g}"),
     ("skipped", "Decisions skipped", "{:.0%}"),
     ("tokens_per_second", "Decisions per second", "{:,.0f}"),
 )
+_CARDS = 7
 _LEVELS = {"tokens_per_second", "skipped"}  # where the run started says nothing
 
 
@@ -197,7 +200,9 @@ def _headline(record: Record) -> list[dict[str, str]]:
             moved = name not in _LEVELS and values[0] != values[-1]
             start = form.format(values[0]) if moved else ""
             made.append({"label": label, "value": form.format(values[-1]), "from": start})
-    return made[:7]
+    if lacking := missing(metrics):
+        made[_CARDS - 1 :] = [{"label": "Rewards missing", "value": lacking, "from": ""}]
+    return made[:_CARDS]
 
 
 def _distinct(metrics: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -19,8 +19,9 @@ from logpi.views.text import number, signed, spaced, visible
 
 __all__ = ["choose", "console", "show"]
 
-_PLAIN_WIDTH = 100
+_UNLIMITED = 10_000  # what is piped has no width: a line is never broken
 _BAR = 5
+_LEAVE_OUT = ("weight", "logp_ref", "value", "bar", "reward", "clipped")  # the first one first
 
 
 class _Console(Console):
@@ -30,10 +31,13 @@ class _Console(Console):
 
 
 def console(file: TextIO | None = None) -> Console:
-    """A console that is plain where `file` is no terminal or NO_COLOR is set."""
+    """A console that is plain where `file` is no terminal or NO_COLOR is set.
+
+    Into a file or a pipe every line is written whole, however long.
+    """
     styled = _Console(file=file, highlight=False)
     if os.environ.get("NO_COLOR") or styled.color_system is None:
-        width = None if styled.is_terminal else max(_PLAIN_WIDTH, styled.width)
+        width = None if styled.is_terminal else _UNLIMITED
         return _Console(file=file, highlight=False, color_system=None, no_color=True, width=width)
     return styled
 
@@ -76,11 +80,17 @@ def show(record: Record, rows: Sequence[Row], to: Console) -> None:
     """Print these rows of a run, coloured on one common scale, with a legend."""
     scale = scale_of(d.coefficient for r in rows for d in r.decisions)
     to.print(_title(record, rows[0].iteration))
+    left_out: dict[str, None] = {}
     for row in rows:
+        table, without = _fitting(to, row.decisions, scale)
+        left_out |= dict.fromkeys(without)
         to.print()
-        to.print(_rollout(row, scale))
+        to.print(_rollout(row, scale, table))
     to.print()
     to.print(_legend(scale))
+    if left_out:
+        told = f"Left out at this width: {', '.join(left_out)}. `logpi show ... | less -S` has all."
+        to.print(Text(told, style="dim"))
     for note in record.notes:
         to.print(Text(f"note: {note}", style="dim"))
 
@@ -92,7 +102,7 @@ def _title(record: Record, iteration: int) -> Text:
     return line
 
 
-def _rollout(row: Row, scale: float) -> RenderableType:
+def _rollout(row: Row, scale: float, table: Table) -> RenderableType:
     head = Text(f"row {row.row}", style="bold")
     facts = [f"group {row.group}"] if row.group is not None else []
     facts += [f"reward {number(row.reward)}", f"{sum(d.mask for d in row.decisions)} decisions"]
@@ -100,7 +110,7 @@ def _rollout(row: Row, scale: float) -> RenderableType:
     head.append("  " + "  ".join(facts), style="not bold")
     prompt = (visible(row.prompt, breaks=True), "dim")
     text = Text.assemble(prompt, _coloured(row.decisions, scale))
-    return Group(head, text, _table(row.decisions, scale))
+    return Group(head, text, table)
 
 
 def _coloured(decisions: Iterable[Decision], scale: float) -> Text:
@@ -120,32 +130,49 @@ def _style(value: float | None, scale: float, *, mask: bool = True) -> Style:
     return Style(color="#ffffff", bgcolor=rgb.format(*background), underline=value < 0)
 
 
-def _table(decisions: Sequence[Decision], scale: float) -> Table:
-    known = {
-        "logp_ref": any(d.logp_ref is not None for d in decisions),
-        "value": any(d.value is not None for d in decisions),
-        "reward": any(d.reward is not None for d in decisions),
-    }
-    names = ["logp", "ratio", *[n for n in known if known[n]], "credit", "coefficient", "weight"]
+def _fitting(to: Console, decisions: Sequence[Decision], scale: float) -> tuple[Table, list[str]]:
+    """The table of the decisions as wide as there is room for, and what it has to go without."""
+    names = [
+        name
+        for name in (*_NAMES, "bar")
+        if name not in _OPTIONAL or any(getattr(d, name) is not None for d in decisions)
+    ]
+    less = [name for name in _LEAVE_OUT if name in names]
+    left_out: list[str] = []
+    unlimited = to.options.update(width=_UNLIMITED)
+    table = _table(decisions, scale, names)
+    while less and to.measure(table, options=unlimited).maximum > to.width:
+        left_out.append(less.pop(0))
+        table = _table(decisions, scale, [name for name in names if name not in left_out])
+    return table, left_out
+
+
+_OPTIONAL = ("logp_ref", "value", "reward")
+_NAMES = ("logp", "ratio", *_OPTIONAL, "credit", "coefficient", "weight", "clipped")
+
+
+def _table(decisions: Sequence[Decision], scale: float, names: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right", style="dim", no_wrap=True)
     table.add_column("token", no_wrap=True, max_width=24, overflow="ellipsis")
     for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("clipped", no_wrap=True)
-    table.add_column("", no_wrap=True)
+        words = name in ("clipped", "bar")
+        table.add_column(
+            "" if name == "bar" else name, justify="left" if words else "right", no_wrap=True
+        )
     for place, d in enumerate(decisions):
         style = _style(d.coefficient, scale, mask=d.mask)
-        cells = [(signed if name in _SIGNED else number)(getattr(d, name)) for name in names]
-        clipped = "–" if d.clipped is None else "clipped" if d.clipped else ""
-        table.add_row(
-            str(place),
-            Text.assemble((spaced(d.action), style)),
-            *cells,
-            clipped,
-            bar(d.coefficient, scale),
-        )
+        cells = [_cell(d, name, scale) for name in names]
+        table.add_row(str(place), Text.assemble((spaced(d.action), style)), *cells)
     return table
+
+
+def _cell(d: Decision, name: str, scale: float) -> str:
+    if name == "bar":
+        return bar(d.coefficient, scale)
+    if name == "clipped":
+        return "–" if d.clipped is None else "clipped" if d.clipped else ""
+    return (signed if name in _SIGNED else number)(getattr(d, name))
 
 
 _SIGNED = {"credit", "coefficient", "reward"}

@@ -13,7 +13,7 @@ __all__ = ["Settings"]
 
 
 class Settings(BaseModel):
-    """Frozen settings without unknown keys.
+    """Frozen settings without unknown keys, NaN or infinity.
 
     >>> class World(Settings):
     ...     steps: int = 1
@@ -23,7 +23,11 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
     )
 
     def __init__(self, /, **told: Any) -> None:

@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 import subprocess
@@ -302,6 +303,13 @@ def test_the_cost_of_a_batch():
             {"name": "overlong", "max_tokens": 5, "cache_tokens": 6},
             "0 < cache_tokens <= max_tokens",
         ),
+        (
+            {"name": "overlong", "max_tokens": "5", "cache_tokens": 6},
+            "max_tokens='5'. Give a number",
+        ),
+        ({"name": "numeric_match", "tolerance": -1}, "tolerance=-1. Give a number of at least 0"),
+        ({"name": "exact_match", "right": math.nan}, "right=nan. Give a finite number"),
+        ({"name": "exact_match", "wrong": "x"}, "wrong='x'. Give a finite number"),
         ("step_match", "needs separator"),
         ({"name": "step_match", "separator": None}, "which is no text"),
         ({"pattern": "a"}, "is no reward"),
@@ -314,7 +322,9 @@ def test_rewards_that_cannot_be(spec, told):
         Rewards(spec)
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"timeout": 0}, {"max_missing": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"workers": 0}, {"timeout": 0}, {"timeout": 1e12}, {"max_missing": 1.5}]
+)
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(ConfigError):
         Rewards(f.length, **wrong)

@@ -13,7 +13,7 @@ from logpi.core.errors import DataError
 from logpi.worlds.lm.batches import batch_of_completions, completions_of, joined
 from logpi.worlds.lm.data import encode, read
 from logpi.worlds.lm.decoding import Sampling
-from logpi.worlds.lm.given import DemonstrationSource, PairSource
+from logpi.worlds.lm.given import DemonstrationSource, PairSource, batch_of_pairs
 from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.model import load
 from logpi.worlds.lm.policy import LMPolicy
@@ -117,9 +117,31 @@ def test_a_group_that_lost_its_rows_leaves_whole(policy):
         )
         batch = source.draw(policy, 0)
     assert batch.facts["missing"] == 8
+    assert batch.facts["judged"] == 64
     assert batch.facts["rows_dropped"] == 8
     assert batch.rows == 56
     assert float(batch.weight.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("compare", "judged"), [("greedy", 96), ("mixed-groups", 64 * 3)])
+def test_every_reward_that_was_asked_for_counts(policy, compare, judged):
+    examples = read(tasks.PROMPTS[:32], kind="prompts")
+    ids = [encode(policy.lm.tokenizer, e, kind="prompts")[0] for e in examples]
+    with Rewards(judges.sometimes, max_missing=1.0) as rewards:
+        source = SampledSource(
+            examples,
+            ids,
+            rewards,
+            sampling=Sampling(max_new_tokens=1),
+            prompts_per_batch=32,
+            group_size=2,
+            seed=0,
+            compare=compare,
+            max_draws=3,
+        )
+        facts = source.draw(policy, 0).facts
+    ones = sum(row["prompt"].startswith("1") for row in tasks.PROMPTS[:32])
+    assert (facts["judged"], facts["missing"]) == (judged, judged * ones / 32)
 
 
 def test_demonstrations_and_pairs(policy):
@@ -133,6 +155,9 @@ def test_demonstrations_and_pairs(policy):
     tokens = [encode(tokenizer, e, kind="pairs") for e in examples]
     batch = PairSource(tokens, pairs=3, seed=0).draw(policy, 0)
     assert batch.group.tolist() == [0, 0, 1, 1, 2, 2]
+    first = batch_of_pairs(tokens[:2], policy)
+    assert first.reward.sum(1).tolist() == [1, 0, 1, 0]  # the chosen one first
+    assert first.inputs.tokens[1][: len(tokens[0][2])].tolist() == tokens[0][2].tolist()
     assert batch.reward.sum(1).tolist() == [1.0, 0.0] * 3
 
 

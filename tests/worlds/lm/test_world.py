@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import logpi
 import tasks
-from logpi.core.errors import ConfigError, ModelError
+from logpi.core.errors import ConfigError, DataError, ModelError
 from logpi.worlds.lm.evaluate import Evaluator
 from logpi.worlds.lm.world import OpenLM
 
@@ -114,3 +115,50 @@ def test_without_a_reward_likelihood_is_measured(folder, tmp_path):
         assert figures["examples"] == 3
         assert figures["nll"] == pytest.approx(2.8, abs=0.4)  # about log 17: nothing was learnt
         assert batch.mask.all()
+
+
+@pytest.mark.parametrize("recipe", ["dpo", "ipo", "simpo", "dpo_mean"])
+@pytest.mark.parametrize("reward", [None, tasks.sevens])
+def test_held_out_pairs_are_measured_by_their_margin(recipe, reward, folder, tmp_path):
+    told = {"reward": reward, "eval_data": tasks.PAIRS[:6]}
+    run = logpi.train(
+        recipe=recipe,
+        world=tasks.world(recipe, folder, **told),
+        iterations=6,
+        directory=tmp_path / "run",
+        optim={"lr": 1e-2},
+        evaluate={"every": 2},
+        quiet=True,
+    )
+    before, *_, after = [line for line in run.metrics if "eval/preferred" in line]
+    if recipe != "simpo":  # the policy is its own reference still: indifferent
+        assert (before["eval/margin"], before["eval/preferred"]) == (0.0, 0.5)
+    assert after["eval/margin"] > before["eval/margin"]
+    assert after["eval/preferred"] > 0.5
+    assert after["eval/examples"] == 6
+    again = run.evaluate()  # the reference is opened again
+    assert again["margin"] == pytest.approx(after["eval/margin"], abs=1e-5)
+    assert again["preferred"] == after["eval/preferred"]
+    assert set(run.evaluate(examples=2)) == {"margin", "preferred", "nll", "examples"}
+
+
+def test_a_share_of_preferred_pairs_may_be_the_goal_and_the_best(folder, tmp_path):
+    run = logpi.train(
+        recipe="dpo",
+        world=tasks.world("dpo", folder, reward=None, eval_data=tasks.PAIRS[:6]),
+        iterations=9,
+        directory=tmp_path / "run",
+        evaluate={"every": 1, "stop_at": 0.25, "keep_best": True},
+        optim={"lr": 1e-3},
+        quiet=True,
+    )
+    assert run.done == 1
+    best = json.loads((run.directory / "best" / "score.json").read_text())
+    assert best["score"] == best["preferred"]
+
+
+def test_a_preference_recipe_may_be_measured_by_a_reward(folder, tmp_path):
+    with contextlib.closing(opened("dpo", folder, tmp_path)) as world:
+        assert {"reward", "correct"} <= world.evaluate(examples=3).keys()
+    with pytest.raises(DataError, match="pairs need"):
+        opened("dpo", folder, tmp_path, reward=None)

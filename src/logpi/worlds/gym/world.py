@@ -98,9 +98,7 @@ class Gym(Settings):
         default="free", description="a Gaussian's spread: a parameter, or given by the net"
     )
     squash: bool = Field(default=False, description="bring continuous actions in bounds by tanh")
-    log_std: float = Field(
-        default=0.0, allow_inf_nan=False, description="where a Gaussian's log spread begins"
-    )
+    log_std: float = Field(default=0.0, description="where a Gaussian's log spread begins")
     normalise_observations: bool = Field(default=False, description="by running mean and variance")
     normalise_rewards: bool = Field(default=False, description="by the returns' running spread")
     evaluate_episodes: int = Field(default=20, ge=1, description="greedy episodes of an evaluation")

@@ -98,7 +98,7 @@ def _joined(draws: Sequence[Batch], groups: int | None) -> Batch:
     )
 
 
-_SUMMED = {"sampled_tokens", "missing", "rows_dropped"}
+_SUMMED = {"sampled_tokens", "missing", "judged", "rows_dropped"}
 
 
 def _widened(x: Tensor, width: int) -> Tensor:

@@ -18,7 +18,7 @@ from logpi.core.nearest import did_you_mean
 from logpi.worlds.lm.chat import answer_of, completion_of, conversation, prompt_of
 from logpi.worlds.lm.rows import Row, rows
 
-__all__ = ["Example", "Kind", "encode", "encode_all", "read"]
+__all__ = ["Example", "Kind", "encode", "encode_all", "kind_of", "read"]
 
 Kind = Literal["prompts", "demonstrations", "pairs"]
 """What a recipe learns from."""
@@ -81,6 +81,15 @@ def read(
     _check_kind(found, kind)
     answered = kind == "prompts" and any("answer" in row for _, row in found)
     return [_example(place, row, kind, tokenizer, answered=answered) for place, row in found]
+
+
+def kind_of(spec: str | Path | Sequence[Mapping[str, Any]], *, split: str = "train") -> Kind | None:
+    """Return what a file, a data set or a list of rows holds by its columns, or None.
+
+    >>> kind_of([{"prompt": "1+1=", "chosen": "2", "rejected": "3"}])
+    'pairs'
+    """
+    return _kind_of(rows(spec, split=split)[0][1])
 
 
 def _check_kind(found: list[Row], kind: Kind) -> None:

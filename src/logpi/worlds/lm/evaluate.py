@@ -67,7 +67,6 @@ class Evaluator:
 
     def _likelihood(self, chosen: Sequence[Example]) -> dict[str, float]:
         ids = self._ids[: len(chosen)]
-        # Of a pair this is the chosen completion.
         inputs = completions_of([i[0] for i in ids], [i[1] for i in ids], self._policy.lm)
         logp = self._policy.log_prob(inputs)
         nll = float(-logp[inputs.mask.to(logp.device)].mean())

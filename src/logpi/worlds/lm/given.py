@@ -12,7 +12,7 @@ from logpi.worlds.lm.batches import batch_of_completions, completions_of
 from logpi.worlds.lm.policy import LMPolicy
 from logpi.worlds.lm.shuffle import Shuffle
 
-__all__ = ["DemonstrationSource", "PairSource"]
+__all__ = ["DemonstrationSource", "PairSource", "batch_of_pairs"]
 
 
 class DemonstrationSource:
@@ -45,10 +45,15 @@ class PairSource:
     def draw(self, policy: LMPolicy, iteration: int) -> Batch:
         """The next pairs of the data, chosen before rejected."""
         chosen = [self._tokens[i] for i in self._shuffle.take(self._pairs)]
-        texts = [ids for t in chosen for ids in t[1:]]
-        inputs = completions_of([t[0] for t in chosen], texts, policy.lm, copies=2)
-        reward = torch.zeros(inputs.tokens.shape, dtype=policy.wide, device=policy.lm.device)
-        wins = torch.arange(0, len(texts), 2, device=reward.device)
-        reward[wins, inputs.length[wins] - 1] = 1.0
-        facts = {"completion_tokens": float(inputs.length.float().mean())}
-        return batch_of_completions(inputs, reward, group=inputs.prompt_of, facts=facts)
+        return batch_of_pairs(chosen, policy)
+
+
+def batch_of_pairs(tokens: Sequence[tuple[Tensor, ...]], policy: LMPolicy) -> Batch:
+    """Two rows for each prompt, chosen and rejected ids: first the chosen one."""
+    texts = [ids for t in tokens for ids in t[1:]]
+    inputs = completions_of([t[0] for t in tokens], texts, policy.lm, copies=2)
+    reward = torch.zeros(inputs.tokens.shape, dtype=policy.wide, device=policy.lm.device)
+    wins = torch.arange(0, len(texts), 2, device=reward.device)
+    reward[wins, inputs.length[wins] - 1] = 1.0
+    facts = {"completion_tokens": float(inputs.length.float().mean())}
+    return batch_of_completions(inputs, reward, group=inputs.prompt_of, facts=facts)

@@ -13,7 +13,10 @@ from logpi.worlds.lm.graders import NEEDS
 from logpi.worlds.lm.pool import Lost, NotARewardError, Pool
 from logpi.worlds.lm.rewardspec import RewardSpec, load_function, pickled, resolve
 
-__all__ = ["RewardSpec", "Rewards", "Scores", "load_function"]
+__all__ = ["LONGEST", "RewardSpec", "Rewards", "Scores", "load_function"]
+
+LONGEST = 1_000_000
+"""The most seconds that a reward's time limit may be: more is no limit, and no clock's number."""
 
 Reward = float | list[float] | None
 
@@ -205,8 +208,10 @@ def _checked_weights(weights: Sequence[float] | None, names: Sequence[str]) -> l
 def _check(*, workers: int, timeout: float, max_missing: float) -> None:
     if workers < 1:
         raise ConfigError(f"workers is {workers}. Rewards need at least one worker process.")
-    if not 0 < timeout < math.inf:
-        raise ConfigError(f"timeout is {timeout}. Give a positive number of seconds for one call.")
+    if not 0 < timeout <= LONGEST:
+        raise ConfigError(
+            f"timeout is {timeout}. Give the seconds that one call may take, at most {LONGEST:,}."
+        )
     if not 0 <= max_missing <= 1:
         raise ConfigError(
             f"max_missing is {max_missing}. Give the fraction of rows that may be missing, 0 to 1."

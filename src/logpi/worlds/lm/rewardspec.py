@@ -6,9 +6,11 @@ import functools
 import importlib.machinery
 import importlib.util
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,6 +135,12 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _check_values(name: str, options: Mapping[str, Any]) -> None:
+    for option, least in _LEAST.items():
+        value = options.get(option, 0)
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        if not real or not math.isfinite(value) or value < least:
+            what = "a number of at least 0" if least == 0 else "a finite number"
+            raise ConfigError(f"the reward `{name}` has {option}={value!r}. Give {what}.")
     if name == "regex":
         try:
             re.compile(options["pattern"])
@@ -151,6 +159,12 @@ def _check_values(name: str, options: Mapping[str, Any]) -> None:
             f"step_match has separator={options['separator']!r}, which is no text. Give the "
             'world\'s step_separator, such as "\\n"; "" makes every character a step.'
         )
+
+
+_LEAST = {
+    **dict.fromkeys(("right", "wrong"), -math.inf),
+    **dict.fromkeys(("tolerance", "cache_tokens", "max_tokens"), 0),
+}
 
 
 def pickled(name: str, function: Callable[..., Any]) -> bytes:

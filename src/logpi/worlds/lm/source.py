@@ -98,7 +98,7 @@ class SampledSource:
             keep &= ~baseline.isnan()[group]
         if self._compare in ("groups", "mixed-groups"):
             keep &= torch.bincount(group[keep], minlength=len(rollout.inputs.prompts))[group] >= 2
-        facts = _facts(rollout, judged, keep)
+        facts = _facts(rollout, judged, keep, baseline)
         if self._compare == "mixed-groups":
             keep &= _differs(judged.reward.sum(1), group, keep)
         rows = keep.nonzero()[:, 0]
@@ -137,15 +137,22 @@ def _differs(total: Tensor, group: Tensor, keep: Tensor) -> Tensor:
     return (high > low)[group]
 
 
-def _facts(rollout: Rollout, judged: _Judged, keep: Tensor) -> dict[str, float]:
-    """What the source counted, before any group is left out for having nothing to compare."""
+def _facts(
+    rollout: Rollout, judged: _Judged, keep: Tensor, baseline: Tensor | None
+) -> dict[str, float]:
+    """What the source counted, before any group is left out for having nothing to compare.
+
+    `judged` are the rewards asked for, those of greedy completions too; `missing` those not given.
+    """
     rows = max(len(keep), 1)
+    missing = judged.missing if baseline is None else torch.cat([judged.missing, baseline.isnan()])
     length = rollout.inputs.length.float()
     facts = {
         "completion_tokens": float(length.mean()),
         "sampled_tokens": float(length.sum()),
         "finished": float(rollout.finished.float().mean()),
-        "missing": float(judged.missing.sum()),
+        "judged": float(len(missing)),
+        "missing": float(missing.sum()),
         "rows_dropped": float(rows - int(keep.sum())),
     }
     if keep.any():

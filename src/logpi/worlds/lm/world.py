@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from logpi.core.seeds import mix
 from logpi.core.types import Batch, Critic, Source
 from logpi.worlds.lm.compiled import check_compiler
 from logpi.worlds.lm.critic import ValueHead, ValueModel
-from logpi.worlds.lm.data import Example, encode_all, read
+from logpi.worlds.lm.data import Example, encode_all, kind_of, read
 from logpi.worlds.lm.decoding import Sampling
 from logpi.worlds.lm.demos import demo_data, demo_model
 from logpi.worlds.lm.evaluate import Evaluator, Kind
@@ -27,7 +28,8 @@ from logpi.worlds.lm.inputs import Completions
 from logpi.worlds.lm.model import LanguageModel, load
 from logpi.worlds.lm.pieces import pieces
 from logpi.worlds.lm.policy import LMPolicy
-from logpi.worlds.lm.rewards import Rewards
+from logpi.worlds.lm.preferred import PairEvaluator
+from logpi.worlds.lm.rewards import LONGEST, Rewards
 from logpi.worlds.lm.source import SampledSource
 from logpi.worlds.settings import Settings
 
@@ -57,7 +59,9 @@ class LM(Settings):
         default=None, description="one weight for each reward"
     )
     reward_workers: int = Field(default=1, ge=1, description="processes that run the reward")
-    reward_timeout: float = Field(default=5.0, gt=0, description="seconds that one reward may take")
+    reward_timeout: float = Field(
+        default=5.0, gt=0, le=LONGEST, description="seconds that one reward may take"
+    )
     max_missing: float = Field(
         default=0.1, ge=0, le=1, description="share of missing rewards that stops the run"
     )
@@ -159,7 +163,7 @@ class LM(Settings):
 
     def evaluator(
         self, recipe: Recipe, model: str | Path, resources: contextlib.ExitStack, *, seed: int
-    ) -> Evaluator:
+    ) -> Evaluator | PairEvaluator:
         """What measures the model in a folder on this world's held-out data.
 
         Raises `ConfigError` where there is none.
@@ -168,9 +172,14 @@ class LM(Settings):
             raise ConfigError("the run has no held-out data. Train with world.eval_data=...")
         lm = load(model, dtype=self.dtype, device=self.device, attention=self.attention)
         policy = LMPolicy(lm, token_budget=self.token_budget, autocast=self.autocast)
+        if _held_out(self, recipe) == "pairs":
+            reference = None
+            if "logp_ref" in recipe.reads:
+                scratch = resources.enter_context(tempfile.TemporaryDirectory())
+                reference = _open_reference(self, self.reference or self.model, Path(scratch))
+            return _pair_evaluator(self, policy, recipe, reference)
         rewards = _open_rewards(self, resources)
-        kind = _KINDS.get(recipe.data, "prompts")
-        return _open_evaluator(self, policy, kind, rewards, seed=seed)
+        return _open_evaluator(self, policy, recipe, rewards, seed=seed)
 
     def open(self, name: str, recipe: Recipe, *, seed: int, scratch: Path) -> OpenLM:
         """This world with its model loaded and its data read; `scratch` holds a demo's model.
@@ -217,17 +226,50 @@ def _open_rewards(config: LM, resources: contextlib.ExitStack) -> Rewards | None
     return rewards
 
 
+def _held_out(config: LM, recipe: Recipe) -> Kind:
+    """What is measured: with a reward, how good what the model writes is, unless they are pairs."""
+    kind = _KINDS.get(recipe.data, "prompts")
+    if config.reward is None or kind != "pairs" or config.eval_data is None:
+        return kind if config.reward is None else "prompts"
+    found = kind_of(_rows(config.eval_data), split=config.eval_split)
+    return "pairs" if found == "pairs" else "prompts"
+
+
+def _held_out_examples(config: LM, policy: LMPolicy, kind: Kind) -> Sequence[Example]:
+    if config.eval_data is None:
+        return []
+    tokenizer, split = policy.lm.tokenizer, config.eval_split
+    return read(_rows(config.eval_data), kind=kind, tokenizer=tokenizer, split=split)
+
+
+def _pair_evaluator(
+    config: LM, policy: LMPolicy, recipe: Recipe, reference: LMPolicy | None
+) -> PairEvaluator:
+    examples = _held_out_examples(config, policy, "pairs")
+    log_prob = None if reference is None else reference.log_prob
+    return PairEvaluator(policy, examples, recipe=recipe, reference=log_prob)
+
+
 def _open_evaluator(
-    config: LM, policy: LMPolicy, kind: Kind, rewards: Rewards | None, *, seed: int
+    config: LM, policy: LMPolicy, recipe: Recipe, rewards: Rewards | None, *, seed: int
 ) -> Evaluator:
-    kind = kind if rewards is None else "prompts"
-    held_out: Sequence[Example] = []
-    if config.eval_data is not None:
-        tokenizer, split = policy.lm.tokenizer, config.eval_split
-        held_out = read(_rows(config.eval_data), kind=kind, tokenizer=tokenizer, split=split)
+    kind = _held_out(config, recipe)
+    examples = _held_out_examples(config, policy, kind)
     return Evaluator(
-        policy, held_out, kind=kind, rewards=rewards, sampling=config.sampling, seed=seed
+        policy, examples, kind=kind, rewards=rewards, sampling=config.sampling, seed=seed
     )
+
+
+def _open_reference(config: LM, model: str | Path, scratch: Path) -> LMPolicy:
+    lm = load(
+        _folder(model, scratch),
+        dtype=config.dtype,
+        device=config.device,
+        attention=config.attention,
+        called=str(model),
+    )
+    lm.model.requires_grad_(False)
+    return LMPolicy(lm, token_budget=config.token_budget, autocast=config.autocast)
 
 
 _KINDS: dict[str, Kind] = {"demonstrations": "demonstrations", "pairs": "pairs"}
@@ -259,22 +301,19 @@ class OpenLM:
         self.reference = self._open_reference() if wants_reference else None
         self.source = self._open_source()
         self.critic = self._open_critic()
-        self.evaluate = _open_evaluator(config, self.policy, kind, self.rewards, seed=seed)
+        self.evaluate = self._open_evaluator()
 
     def _open_reference(self) -> LMPolicy:
-        c = self.config
-        if c.reference is None:
+        given = self.config.reference
+        if given is None:
             return self.policy.reference()
-        folder = _folder(c.reference, self._scratch)
-        lm = load(
-            folder,
-            dtype=c.dtype,
-            device=c.device,
-            attention=c.attention,
-            called=str(c.reference),
-        )
-        lm.model.requires_grad_(False)
-        return LMPolicy(lm, token_budget=c.token_budget, autocast=c.autocast)
+        return _open_reference(self.config, given, self._scratch)
+
+    def _open_evaluator(self) -> Evaluator | PairEvaluator:
+        config, recipe = self.config, self.recipe
+        if _held_out(config, recipe) == "pairs":
+            return _pair_evaluator(config, self.policy, recipe, self.reference)
+        return _open_evaluator(config, self.policy, recipe, self.rewards, seed=self._seed)
 
     def _open_source(self) -> Source:
         c, lm, kind = self.config, self.lm, _KINDS.get(self.recipe.data, "prompts")
