@@ -246,11 +246,23 @@ def test_sft_step_is_a_step_of_cross_entropy(folder, tmp_path):
 
 
 def test_a_step_that_explodes_stops_the_run_before_the_next(folder, tmp_path):
-    with pytest.raises(NonFiniteError, match="did not move"):
+    with pytest.raises(NonFiniteError, match="did not move") as stopped:
         run("sft", folder, tmp_path / "run", iterations=3, optim={"lr": 1e38, "clip": None})
-    dumped = lines(tmp_path / "run" / "nonfinite.jsonl")
+    file = tmp_path / "run" / "nonfinite.jsonl"
+    assert str(stopped.value).startswith("iteration 2: ")
+    assert str(stopped.value).endswith(f"4 rows are in {file}.")
+    dumped = lines(file)
+    assert {row["iteration"] for row in dumped} == {2}
     assert dumped[0]["completion"] == "777"
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_logits_that_explode_leave_their_prompts(folder, tmp_path):
+    with pytest.raises(NonFiniteError, match=r"logits of row 0 .* 16 rows are in "):
+        run("grpo", folder, tmp_path / "run", iterations=3, optim={"lr": 1e38, "clip": None})
+    dumped = lines(tmp_path / "run" / "nonfinite.jsonl")
+    assert [(row["iteration"], row["row"]) for row in dumped] == [(2, k) for k in range(16)]
+    assert all(row["prompt"].endswith("=") for row in dumped)
 
 
 def test_a_broken_checkpoint_is_not_trained(folder, tmp_path):

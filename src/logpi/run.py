@@ -19,6 +19,7 @@ from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
 from logpi.session import Callback, Session
 from logpi.train.config import RunConfig, build_config, check_keys, python_reward, validated
+from logpi.train.files import disk_full
 from logpi.train.loop import Trainer
 from logpi.train.rundir import RunDirectory, read_config, read_metrics, refuse_existing
 from logpi.worlds.settings import Settings
@@ -365,7 +366,8 @@ def train_config(
         refuse_existing(Path(wanted))  # before a model is loaded for nothing
     with contextlib.ExitStack() as resources:
         scratch = Path(resources.enter_context(tempfile.TemporaryDirectory()))
-        opened = world.open(config.recipe_name, recipe, seed=config.seed, scratch=scratch)
+        with disk_full(scratch, "Nothing was written.", "begin again"):
+            opened = world.open(config.recipe_name, recipe, seed=config.seed, scratch=scratch)
         resources.callback(opened.close)
         trainer = Trainer(config, recipe, opened)
         if resume:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError, RewardError
+from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError, RewardError, RunError
 from logpi.train.best import Best
 from logpi.train.interrupt import Interrupt
 from logpi.train.latest import Latest
@@ -91,8 +90,7 @@ class Session:
         try:
             outcome = trainer.iterate(records=log.decisions_rows if due or last else 0)
         except NonFiniteError as error:
-            self._dump(error)
-            raise
+            raise self._dumped(error) from error
         except EnvironmentFailure as error:
             self._leave(error)
             raise
@@ -151,15 +149,25 @@ class Session:
         reached = metrics.get("eval/reward", metrics.get("eval/return", float("-inf")))
         return any(told) or (target is not None and reached >= target)
 
-    def _dump(self, error: NonFiniteError) -> None:
-        path = self.rundir.path / "nonfinite.jsonl"
-        path.write_text("".join(json.dumps(r) + "\n" for r in error.records), encoding="utf-8")
+    def _dumped(self, error: NonFiniteError) -> NonFiniteError:
+        """The same error, which says where its rows are to be seen."""
+        text, count = f"iteration {self.trainer.done + 1}: {error}", len(error.records)
+        if count:
+            some = "row is" if count == 1 else "rows are"
+            of = "" if error.rows is None or len(error.rows) == count else f" of {len(error.rows)}"
+            try:
+                path = self.rundir.dump("nonfinite.jsonl", error.records)
+                text += f" {count}{of} {some} in {path}."
+            except RunError as full:  # what is not finite is the news
+                text += f" And {full}"
+        told = NonFiniteError(text, error.rows)
+        told.records = error.records
+        return told
 
     def _leave(self, error: EnvironmentFailure) -> None:
         """Keep what was learned, and how to see the failure again."""
         told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
-        path = self.rundir.path / "failure.json"
-        path.write_text(json.dumps({"what": str(error), **told}) + "\n", encoding="utf-8")
+        self.rundir.dump("failure.json", [{"what": str(error), **told}])
         if self.trainer.done:
             self._checkpoint()
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from logpi.core.errors import ConfigError, RunError
 from logpi.train.config import RunConfig
@@ -311,7 +312,8 @@ LIMITED = """
         try:
             run.save_checkpoint(5, {"policy": {"w": torch.zeros(100_000)}}, {})
         except RunError as error:
-            print(error)
+            from logpi.cli.app import _code
+            print(error, "exit", _code(error))
 """
 
 
@@ -327,7 +329,8 @@ def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert "there is no space left to write" in done.stdout
+    assert "policy.safetensors (File too large)" in done.stdout
+    assert "exit 1" in done.stdout
     assert "The checkpoint of iteration 2 survives." in done.stdout
     with RunDirectory.resume(run.path) as run:
         assert run.load_checkpoint().iteration == 2
@@ -394,6 +397,8 @@ def test_only_a_full_disk_is_put_into_words(tmp_path):
     said = r"no space left to write x \(No space left.*All survives"
     with pytest.raises(RunError, match=said), disk_full("x", "All survives."):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(RunError, match="and begin again"), disk_full("x", "", "begin again"):
+        raise SafetensorError("Error while serializing: I/O error: x (os error 28)")
     with pytest.raises(PermissionError), disk_full("x", "All survives."):
         raise PermissionError(errno.EACCES, "no")
     with pytest.raises(FileNotFoundError):

@@ -68,9 +68,9 @@ def save(
         if older
         else ("No checkpoint had been written before.")
     )
-    with disk_full(str(final), survives), folder_in_one_go(final) as folder:
+    with disk_full(final, survives), folder_in_one_go(final) as folder:
         for name, group in tensors.items():
-            with disk_full(str(final / f"{name}.safetensors"), survives):
+            with disk_full(final / f"{name}.safetensors", survives):
                 _write_tensors(folder / f"{name}.safetensors", group)
         (folder / _STATE).write_text(text, encoding="utf-8")
         for file in folder.iterdir():
