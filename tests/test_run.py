@@ -379,8 +379,36 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, tmp_path, cap
     data[len(data) // 2] ^= 1
     damaged.write_bytes(data)
     resumed = run("grpo", folder, tmp_path / "run", iterations=3, checkpoint=kept, resume=True)
-    assert "3" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "logpi: checkpoint 3 was skipped: policy.safetensors is not what was written" in said
+    assert f"logpi: {tmp_path / 'run'} goes on after iteration 2." in said
     assert all(torch.equal(t, weights(resumed)[n]) for n, t in expected.items())
+
+
+def test_what_resuming_does_is_said_where_it_is_not_what_one_expects(folder, tmp_path, capsys):
+    begun = tmp_path / "begun"
+    run("sft", folder, begun)
+    for part in ("checkpoints", "model"):
+        shutil.rmtree(begun / part)
+    for name in ("metrics.jsonl", "decisions.jsonl"):
+        (begun / name).unlink()
+    capsys.readouterr()
+    whole = run("sft", folder, begun, resume=True)
+    assert whole.done == 2
+    told = f"logpi: {begun} has no checkpoint to go on from: it begins anew, at iteration 1.\n"
+    assert capsys.readouterr().err == told
+    run("sft", folder, begun, resume=True)
+    assert capsys.readouterr().err == f"logpi: {begun} is at iteration 2 of 2: nothing is left.\n"
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_folder_that_is_no_run_is_not_resumed(made, tmp_path):
+    if made:
+        (tmp_path / "run").mkdir()
+    world = tasks.world("sft", tmp_path / "nowhere")  # which nobody looks for
+    with pytest.raises(RunError, match=r"no run directory|is not a run directory"):
+        run("sft", tmp_path, tmp_path / "run", world=world, resume=True)
+    assert [p.name for p in tmp_path.rglob("*")] == ["run"] * made
 
 
 def test_evaluate_measures_the_exported_model(folder, tmp_path):

@@ -362,8 +362,10 @@ def train_config(
     recipe = recipe_of(config)
     world = world or world_of(config)
     wanted = directory or config.directory
-    if wanted is not None and not resume:
-        refuse_existing(Path(wanted))  # before a model is loaded for nothing
+    if resume:  # before a model is loaded for nothing
+        read_config(wanted or _unnamed())
+    elif wanted is not None:
+        refuse_existing(Path(wanted))
     with contextlib.ExitStack() as resources:
         scratch = Path(resources.enter_context(tempfile.TemporaryDirectory()))
         with disk_full(scratch, "Nothing was written.", "begin again"):

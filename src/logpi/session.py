@@ -184,9 +184,19 @@ class Session:
         self.rundir.save_checkpoint(trainer.done, trainer.tensors(), trainer.state())
 
     def _restore(self) -> None:
-        found = self.rundir.load_checkpoint()
+        """Go on from where the run is, and say what of it is not as one would expect."""
+        found, path = self.rundir.load_checkpoint(), self.rundir.path
         if found is None:
+            _say(f"{path} has no checkpoint to go on from: it begins anew, at iteration 1.")
             return
         for skipped in found.skipped:
-            print(f"logpi: {skipped}", file=sys.stderr)
+            _say(f"{skipped}.")
+        if found.skipped:
+            _say(f"{path} goes on after iteration {found.iteration}.")
         self.trainer.restore(found.tensors, found.state)
+        if (done := self.trainer.done) >= self.config.iterations:
+            _say(f"{path} is at iteration {done} of {self.config.iterations}: nothing is left.")
+
+
+def _say(line: str) -> None:
+    print(f"logpi: {line}", file=sys.stderr)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from logpi.core.errors import ConfigError, RunError
 from logpi.train.config import RunConfig
 from logpi.train.files import disk_full, folder_in_one_go, sweep, sync, write_text
+from logpi.train.latest import Latest
 from logpi.train.records import append_lines, cut_after, read_lines
 from logpi.train.rundir import (
     RunDirectory,
@@ -139,6 +140,32 @@ def test_a_damaged_checkpoint_falls_back_and_says_so(tmp_path):
     (skipped,) = found.skipped
     assert skipped.startswith("checkpoint 4 was skipped: policy.safetensors is truncated: 10 of")
     assert [line["iteration"] for line in read_metrics(run.path)] == [1, 2]
+
+
+def test_what_is_whole_beside_damaged_checkpoints_is_gone_on_from(tmp_path):
+    with RunDirectory.create(config(), tmp_path / "run") as run:
+        fill(run, 5)
+    root = run.path / "checkpoints"
+    for k in (2, 4):
+        os.truncate(root / str(k) / "policy.safetensors", 10)
+    latest = Latest(root)
+    for k in (3, 5):
+        latest.write(k, tensors(k), {"done": k})
+    with RunDirectory.resume(run.path) as run:
+        found = run.load_checkpoint()
+        assert (found.iteration, found.skipped) == (5, ())  # 4 is no newer one
+        assert found.tensors["policy"]["w"].eq(5).all()
+    os.truncate(root / "latest-1", 100)
+    with RunDirectory.resume(run.path) as run:
+        found = run.load_checkpoint()
+        assert found.iteration == 3
+        assert [line["iteration"] for line in run.metrics()] == [1, 2, 3]
+    assert "checkpoint 4 was skipped: policy.safetensors is truncated" in found.skipped[0]
+    assert found.skipped[1] == "latest-1 was skipped: it is not whole"
+    for name in ("latest-0", "latest-1"):
+        (root / name).unlink()
+    with RunDirectory.resume(run.path) as run, pytest.raises(RunError, match="none of the 2"):
+        run.load_checkpoint()
 
 
 def test_without_a_checkpoint_it_begins_again(tmp_path):

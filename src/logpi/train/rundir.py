@@ -167,11 +167,10 @@ class RunDirectory:
         `skipped` says which newer checkpoints could not be used and why. Raises `RunError` where
         there are checkpoints and none verifies.
         """
-        found = store.newest(self.path / "checkpoints")
         latest = Latest(self.path / "checkpoints").read()
-        done = found.iteration if found else 0
-        if latest and done < latest.iteration <= _recorded(self.path):
-            found = latest
+        if latest and latest.iteration > _recorded(self.path):
+            latest = None
+        found = store.newest(self.path / "checkpoints", latest)
         iteration = found.iteration if found else None
         for name in (_METRICS, _DECISIONS):
             with disk_full(self.path / name, "The records and checkpoints survive as they were."):
