@@ -421,3 +421,15 @@ def test_the_row_that_cannot_be_used_is_named_among_many(tokenizer, bad):
     examples[5] = Example("1+1=", place="t.jsonl:6", **bad)
     with pytest.raises(DataError, match=r"^t.jsonl:6: column"):
         encode_all(tokenizer, examples, kind="demonstrations", context=64)
+
+
+def test_a_token_that_the_model_lacks_is_named_with_its_row(tokenizer):
+    known = len(tokenizer)
+    tokenizer.add_tokens(["zz"])
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": "czz"}]
+    examples = read(rows, kind="demonstrations")
+    told = {"kind": "demonstrations", "vocabulary": known}
+    assert len(encode_all(tokenizer, examples[:1], **told)) == 1
+    said = rf"data\[1\]: column 'completion': holds the token 'zz', whose id is {known}, but"
+    with pytest.raises(DataError, match=said):
+        encode_all(tokenizer, examples, **told)

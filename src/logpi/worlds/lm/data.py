@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -213,6 +213,7 @@ def encode_all(
     *,
     kind: Kind,
     context: int | None = None,
+    vocabulary: int | None = None,
     eos: Sequence[int] = (),
 ) -> list[tuple[Tensor, ...]]:
     """Return the ids of each example's prompt, and of its completions, which one of `eos` ends.
@@ -228,7 +229,8 @@ def encode_all(
     by default is the tokenizer's own. Elsewhere "<eos>" in a text is five characters, and no token.
 
     Raises `DataError`, with the place, for a text that has no tokens, or too many for the model's
-    `context`, or that goes on after the token that ends it.
+    `context`, or one that is none of its `vocabulary`, or that goes on after the token that ends
+    it.
 
     >>> from logpi.worlds.lm.tiny import character_tokenizer
     >>> pair = Example("1+1=", chosen="2", rejected="1")
@@ -243,6 +245,8 @@ def encode_all(
         answers = [_completions(tokenizer, chunk, name, ends) for name in _COLUMNS[kind][1:]]
         for example, *ids in zip(chunk, prompts, *answers, strict=True):
             _check_length(example, ids, context)
+            if vocabulary is not None:
+                _check_known(tokenizer, example, zip(_COLUMNS[kind], ids, strict=True), vocabulary)
             found.append(tuple(torch.tensor(x, dtype=torch.long) for x in ids))
     return found
 
@@ -259,6 +263,22 @@ def _check_length(example: Example, ids: list[list[int]], context: int | None) -
             f"the model's context holds {context}. Shorten the row, leave it out, or take a model "
             "with a longer context."
         )
+
+
+def _check_known(
+    tokenizer: PreTrainedTokenizerBase,
+    example: Example,
+    columns: Iterable[tuple[str, list[int]]],
+    vocabulary: int,
+) -> None:
+    for name, ids in columns:
+        if (largest := max(ids)) >= vocabulary:
+            token = tokenizer.convert_ids_to_tokens(largest)
+            raise DataError(
+                f"{example.place}: column '{name}': holds the token {token!r}, whose id is "
+                f"{largest}, but the model knows {vocabulary} tokens. Take the model's own "
+                "tokenizer, leave the row out, or resize the model's embedding and train it."
+            )
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase, eos: Sequence[int]) -> tuple[int, ...]:

@@ -278,9 +278,8 @@ class OpenLM:
 
     def _open_source(self) -> Source:
         c, lm, kind = self.config, self.lm, _KINDS.get(self.recipe.data, "prompts")
-        encoded = encode_all(
-            lm.tokenizer, self._examples, kind=kind, context=lm.context, eos=lm.eos
-        )
+        limits = {"context": lm.context, "vocabulary": lm.vocabulary, "eos": lm.eos}
+        encoded = encode_all(lm.tokenizer, self._examples, kind=kind, **limits)
         if kind == "demonstrations":
             return DemonstrationSource(encoded, rows=c.prompts_per_batch, seed=self._seed)
         if kind == "pairs":
