@@ -304,8 +304,9 @@ def test_files_that_are_not_there(file, tmp_path):
         read(tmp_path / "trian.jsonl", kind="prompts")
     with pytest.raises(DataError, match=r"The folder .* does not exist either"):
         read(tmp_path / "x" / "train.jsonl", kind="prompts")
-    with pytest.raises(DataError, match=r"no data set that `save_to_disk` wrote, but train.jsonl"):
-        read(tmp_path, kind="prompts")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"is no data set that can be read: .* It holds nothing"):
+        read(tmp_path / "empty", kind="prompts")
 
 
 @pytest.mark.parametrize("given", [{"prompt": "a"}, 3, ["a"], []])

@@ -61,8 +61,9 @@ def read(
 ) -> list[Example]:
     """Return the examples of a file, a data set, or a list of rows, every one checked.
 
-    A file is JSONL, a JSON list, CSV, TSV or Parquet; a folder is one that `datasets` saved; any
-    other name is looked for on the Hugging Face hub ("name", "owner/name" or
+    A file is JSONL, a JSON list, CSV, TSV or Parquet; a folder is one that `datasets` saved, or one
+    with the files of a data set, as the hub has them ("folder:configuration" where there are
+    several); any other name is looked for on the Hugging Face hub ("name", "owner/name" or
     "owner/name:configuration").
 
     prompts:         `prompt`; all other columns (`answer`, ...) reach the reward

@@ -74,10 +74,11 @@ def from_pretrained(
             )
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(_refusal(called or name, str(error).strip(), attention)) from error
-    except SafetensorError as error:
+    except Exception as error:  # each format has errors of its own for a damaged file
         torn = ", ".join(_torn(Path(source))) or "a file of its weights"
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise ModelError(
-            f"{called or name!r} cannot be loaded: {torn} is torn or damaged ({error}). Copy or "
+            f"{called or name!r} cannot be loaded: {torn} is torn or damaged ({reason}). Copy or "
             "download the model again."
         ) from error
     model, told = found
