@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from logpi.core.errors import ConfigError
@@ -32,6 +32,10 @@ from logpi.worlds.lm.source import SampledSource
 from logpi.worlds.settings import Settings
 
 __all__ = ["LM", "OpenLM"]
+
+
+def _listed(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
 
 
 class LM(Settings):
@@ -92,7 +96,9 @@ class LM(Settings):
     min_p: float = Field(
         default=0.0, ge=0, lt=1, description="sample tokens of at least this share of the likeliest"
     )
-    stop: tuple[str, ...] = Field(default=(), description="texts that end a completion")
+    stop: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="texts that end a completion, or one text"
+    )
     dtype: str = Field(default="float32", description="float32, bfloat16, float16, float64 or auto")
     autocast: bool = Field(
         default=False, description="train under bfloat16 autocast, keeping float32 weights"
@@ -273,6 +279,12 @@ class OpenLM:
             attention=c.attention,
             called=str(c.reference),
         )
+        if lm.vocabulary < self.lm.vocabulary:
+            raise ConfigError(
+                f"the reference policy {str(c.reference)!r} knows {lm.vocabulary} tokens, but the "
+                f"model {self.lm.vocabulary}, so it cannot judge all that the model may write. "
+                "Give a reference with the model's own tokenizer."
+            )
         lm.model.requires_grad_(False)
         return LMPolicy(lm, token_budget=c.token_budget, autocast=c.autocast)
 
