@@ -181,7 +181,7 @@ class MDP(Settings):
         return Measure(m, policy, horizon=self.horizon, reference=frozen, beta=recipe.beta)
 
     def policy_in(self, folder: str | Path) -> SoftmaxPolicy:
-        """The policy of an exported folder. Raises `ModelError` where it holds none of this model."""
+        """The policy of an exported folder; raises `ModelError` where it is not of this model."""
         policy, file = self.policy_of(self.model_of()), Path(folder) / "policy.safetensors"
         try:
             policy.load_state_dict(load_file(file))
