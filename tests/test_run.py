@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -23,6 +25,7 @@ from logpi.core.errors import (
     RunError,
 )
 from logpi.run import train_config
+from logpi.worlds.lm.world import OpenLM
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +189,6 @@ def test_the_same_seed_gives_the_same_run_and_another_another(folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_signal_leaves_a_run_to_resume(folder, tmp_path):
-    import os
     import signal
     import threading
     import time
@@ -409,6 +411,18 @@ def test_a_folder_that_is_no_run_is_not_resumed(made, tmp_path):
     with pytest.raises(RunError, match=r"no run directory|is not a run directory"):
         run("sft", tmp_path, tmp_path / "run", world=world, resume=True)
     assert [p.name for p in tmp_path.rglob("*")] == ["run"] * made
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_a_run_to_resume(folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(OpenLM, "export", full)
+    told = {"evaluate": {"every": 1, "keep_best": True}}
+    with pytest.raises(RunError, match=r"no space left to write .*best .* with --resume"):
+        run("sft", folder, tmp_path / "run", **told)
+    monkeypatch.undo()
+    assert run("sft", folder, tmp_path / "run", resume=True, **told).done == 2
 
 
 def test_evaluate_measures_the_exported_model(folder, tmp_path):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, Field
 
 from logpi import played
-from logpi.core.errors import ConfigError
+from logpi.core.errors import ConfigError, RunError
 from logpi.core.nearest import did_you_mean
 from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
@@ -380,6 +380,8 @@ def train_config(
         session = Session(trainer, rundir, quiet=quiet, callbacks=callbacks)
         try:
             signal = session.run(resume=resume)
+        except RunError:  # a full disk, say: what there is can be resumed
+            raise
         except BaseException:
             if not resume:
                 rundir.discard_if_nothing_was_done()

@@ -65,7 +65,7 @@ def save(
     survives = (
         f"The checkpoint of iteration {older[-1][0]} survives."
         if older
-        else "No checkpoint had been written before, so a resumed run begins anew."
+        else "No checkpoint had been written before."
     )
     with disk_full(final, survives):
         root.mkdir(parents=True, exist_ok=True)
