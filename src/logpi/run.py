@@ -380,10 +380,8 @@ def train_config(
         session = Session(trainer, rundir, quiet=quiet, callbacks=callbacks)
         try:
             signal = session.run(resume=resume)
-        except RunError:  # a full disk, say: what there is can be resumed
-            raise
-        except BaseException:
-            if not resume:
+        except BaseException as error:
+            if not resume and not isinstance(error, RunError):  # else a full disk: to be resumed
                 rundir.discard_if_nothing_was_done()
             raise
         run = Run(rundir.path, world=world)
