@@ -229,9 +229,8 @@ def encode_all(
     that ends the turn is left out; a completion without such a token gets the first of `eos`, which
     by default is the tokenizer's own. Elsewhere "<eos>" in a text is five characters, and no token.
 
-    Raises `DataError`, with the place, for a text that has no tokens, or too many for the model's
-    `context`, or one that is none of its `vocabulary`, or that goes on after the token that ends
-    it.
+    Raises `DataError`, with the place, for a text that has no tokens, too many for the model's
+    `context`, or one outside its `vocabulary`, or that goes on after the token that ends it.
 
     >>> from logpi.worlds.lm.tiny import character_tokenizer
     >>> pair = Example("1+1=", chosen="2", rejected="1")
@@ -246,8 +245,7 @@ def encode_all(
         answers = [_completions(tokenizer, chunk, name, ends) for name in _COLUMNS[kind][1:]]
         for example, *ids in zip(chunk, prompts, *answers, strict=True):
             _check_length(example, ids, context)
-            if vocabulary is not None:
-                _check_known(tokenizer, example, zip(_COLUMNS[kind], ids, strict=True), vocabulary)
+            _check_known(tokenizer, example, zip(_COLUMNS[kind], ids, strict=True), vocabulary)
             found.append(tuple(torch.tensor(x, dtype=torch.long) for x in ids))
     return found
 
@@ -270,10 +268,10 @@ def _check_known(
     tokenizer: PreTrainedTokenizerBase,
     example: Example,
     columns: Iterable[tuple[str, list[int]]],
-    vocabulary: int,
+    vocabulary: int | None,
 ) -> None:
     for name, ids in columns:
-        if (largest := max(ids)) >= vocabulary:
+        if vocabulary is not None and (largest := max(ids)) >= vocabulary:
             token = tokenizer.convert_ids_to_tokens(largest)
             raise DataError(
                 f"{example.place}: column '{name}': holds the token {token!r}, whose id is "
