@@ -36,6 +36,7 @@ def home(tmp_path, monkeypatch):
     """A working directory with one run in it."""
     monkeypatch.chdir(tmp_path)
     fixtures.small(tmp_path / "runs" / "first")
+    (tmp_path / "runs" / "nothing").mkdir()
     return tmp_path
 
 
@@ -93,6 +94,8 @@ def test_without_a_command_it_helps(capsys):
         (["evaluate", "first", "--sample", "0"], "whole number of at least 1"),
         (["show", "frist"], "RunError: there is no run at `frist`"),
         (["show", "frist"], "Did you mean `first`?"),
+        (["show", "nothing"], "RunError: `runs/nothing` is a folder but no run"),
+        (["train", "--resume", "nothing"], "RunError: `runs/nothing` is a folder but no run"),
         (["show", "first", "--iteration", "9"], "RunError: iteration 9"),
         (["train"], "ConfigError: what shall be trained?"),
         (["train", "grop"], "Did you mean `grpo`?"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -23,6 +25,7 @@ from logpi.core.errors import (
     RunError,
 )
 from logpi.run import train_config
+from logpi.worlds.lm.world import OpenLM
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +189,6 @@ def test_the_same_seed_gives_the_same_run_and_another_another(folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_signal_leaves_a_run_to_resume(folder, tmp_path):
-    import os
     import signal
     import threading
     import time
@@ -246,11 +248,23 @@ def test_sft_step_is_a_step_of_cross_entropy(folder, tmp_path):
 
 
 def test_a_step_that_explodes_stops_the_run_before_the_next(folder, tmp_path):
-    with pytest.raises(NonFiniteError, match="did not move"):
+    with pytest.raises(NonFiniteError, match="did not move") as stopped:
         run("sft", folder, tmp_path / "run", iterations=3, optim={"lr": 1e38, "clip": None})
-    dumped = lines(tmp_path / "run" / "nonfinite.jsonl")
+    file = tmp_path / "run" / "nonfinite.jsonl"
+    assert str(stopped.value).startswith("iteration 2: ")
+    assert str(stopped.value).endswith(f"4 rows are in {file}.")
+    dumped = lines(file)
+    assert {row["iteration"] for row in dumped} == {2}
     assert dumped[0]["completion"] == "777"
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_logits_that_explode_leave_their_prompts(folder, tmp_path):
+    with pytest.raises(NonFiniteError, match=r"logits of row 0 .* 16 rows are in "):
+        run("grpo", folder, tmp_path / "run", iterations=3, optim={"lr": 1e38, "clip": None})
+    dumped = lines(tmp_path / "run" / "nonfinite.jsonl")
+    assert [(row["iteration"], row["row"]) for row in dumped] == [(2, k) for k in range(16)]
+    assert all(row["prompt"].endswith("=") for row in dumped)
 
 
 def test_a_broken_checkpoint_is_not_trained(folder, tmp_path):
@@ -367,8 +381,48 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, tmp_path, cap
     data[len(data) // 2] ^= 1
     damaged.write_bytes(data)
     resumed = run("grpo", folder, tmp_path / "run", iterations=3, checkpoint=kept, resume=True)
-    assert "3" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "logpi: checkpoint 3 was skipped: policy.safetensors is not what was written" in said
+    assert f"logpi: {tmp_path / 'run'} goes on after iteration 2." in said
     assert all(torch.equal(t, weights(resumed)[n]) for n, t in expected.items())
+
+
+def test_what_resuming_does_is_said_where_it_is_not_what_one_expects(folder, tmp_path, capsys):
+    begun = tmp_path / "begun"
+    run("sft", folder, begun)
+    for part in ("checkpoints", "model"):
+        shutil.rmtree(begun / part)
+    for name in ("metrics.jsonl", "decisions.jsonl"):
+        (begun / name).unlink()
+    capsys.readouterr()
+    whole = run("sft", folder, begun, resume=True)
+    assert whole.done == 2
+    told = f"logpi: {begun} has no checkpoint to go on from: it begins anew, at iteration 1.\n"
+    assert capsys.readouterr().err == told
+    run("sft", folder, begun, resume=True)
+    assert capsys.readouterr().err == f"logpi: {begun} is at iteration 2 of 2: nothing is left.\n"
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_folder_that_is_no_run_is_not_resumed(made, tmp_path):
+    if made:
+        (tmp_path / "run").mkdir()
+    world = tasks.world("sft", tmp_path / "nowhere")  # which nobody looks for
+    with pytest.raises(RunError, match=r"no run directory|is not a run directory"):
+        run("sft", tmp_path, tmp_path / "run", world=world, resume=True)
+    assert [p.name for p in tmp_path.rglob("*")] == ["run"] * made
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_a_run_to_resume(folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(OpenLM, "export", full)
+    told = {"evaluate": {"every": 1, "keep_best": True}}
+    with pytest.raises(RunError, match=r"no space left to write .*best .* with --resume"):
+        run("sft", folder, tmp_path / "run", **told)
+    monkeypatch.undo()
+    assert run("sft", folder, tmp_path / "run", resume=True, **told).done == 2
 
 
 def test_evaluate_measures_the_exported_model(folder, tmp_path):

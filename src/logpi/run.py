@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, Field
 
 from logpi import played
-from logpi.core.errors import ConfigError
+from logpi.core.errors import ConfigError, RunError
 from logpi.core.nearest import did_you_mean
 from logpi.core.recipe import Recipe
 from logpi.recipes import recipe as named_recipe
 from logpi.session import Callback, Session
 from logpi.train.config import RunConfig, build_config, check_keys, python_reward, validated
+from logpi.train.files import disk_full
 from logpi.train.loop import Trainer
 from logpi.train.rundir import RunDirectory, read_config, read_metrics, refuse_existing
 from logpi.worlds.settings import Settings
@@ -369,11 +370,14 @@ def train_config(
     recipe = recipe_of(config)
     world = world or world_of(config)
     wanted = directory or config.directory
-    if wanted is not None and not resume:
-        refuse_existing(Path(wanted))  # before a model is loaded for nothing
+    if resume:  # before a model is loaded for nothing
+        read_config(wanted or _unnamed())
+    elif wanted is not None:
+        refuse_existing(Path(wanted))
     with contextlib.ExitStack() as resources:
         scratch = Path(resources.enter_context(tempfile.TemporaryDirectory()))
-        opened = world.open(config.recipe_name, recipe, seed=config.seed, scratch=scratch)
+        with disk_full(scratch, "Nothing was written.", "begin again"):
+            opened = world.open(config.recipe_name, recipe, seed=config.seed, scratch=scratch)
         resources.callback(opened.close)
         trainer = Trainer(config, recipe, opened)
         if resume:
@@ -384,8 +388,8 @@ def train_config(
         session = Session(trainer, rundir, quiet=quiet, callbacks=callbacks)
         try:
             signal = session.run(resume=resume)
-        except BaseException:
-            if not resume:
+        except BaseException as error:
+            if not resume and not isinstance(error, RunError):  # else a full disk: to be resumed
                 rundir.discard_if_nothing_was_done()
             raise
         run = Run(rundir.path, world=world)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError, RewardError
+from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError, RewardError, RunError
 from logpi.train.best import Best
 from logpi.train.interrupt import Interrupt
 from logpi.train.latest import Latest
@@ -92,8 +91,7 @@ class Session:
         try:
             outcome = trainer.iterate(records=log.decisions_rows if due or last else 0)
         except NonFiniteError as error:
-            self._dump(error)
-            raise
+            raise self._dumped(error) from error
         except EnvironmentFailure as error:
             self._leave(error)
             raise
@@ -153,15 +151,25 @@ class Session:
         reached = next((metrics[name] for name in goals if name in metrics), -math.inf)
         return any(told) or (target is not None and reached >= target)
 
-    def _dump(self, error: NonFiniteError) -> None:
-        path = self.rundir.path / "nonfinite.jsonl"
-        path.write_text("".join(json.dumps(r) + "\n" for r in error.records), encoding="utf-8")
+    def _dumped(self, error: NonFiniteError) -> NonFiniteError:
+        """The same error, which says where its rows are to be seen."""
+        text, count = f"iteration {self.trainer.done + 1}: {error}", len(error.records)
+        if count:
+            some = "row is" if count == 1 else "rows are"
+            of = "" if error.rows is None or len(error.rows) == count else f" of {len(error.rows)}"
+            try:
+                path = self.rundir.dump("nonfinite.jsonl", error.records)
+                text += f" {count}{of} {some} in {path}."
+            except RunError as full:  # what is not finite is the news
+                text += f" And {full}"
+        told = NonFiniteError(text, error.rows)
+        told.records = error.records
+        return told
 
     def _leave(self, error: EnvironmentFailure) -> None:
         """Keep what was learned, and how to see the failure again."""
         told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
-        path = self.rundir.path / "failure.json"
-        path.write_text(json.dumps({"what": str(error), **told}) + "\n", encoding="utf-8")
+        self.rundir.dump("failure.json", [{"what": str(error), **told}])
         if self.trainer.done:
             self._checkpoint()
 
@@ -178,9 +186,19 @@ class Session:
         self.rundir.save_checkpoint(trainer.done, trainer.tensors(), trainer.state())
 
     def _restore(self) -> None:
-        found = self.rundir.load_checkpoint()
+        """Go on from where the run is, and say what of it is not as one would expect."""
+        found, path = self.rundir.load_checkpoint(), self.rundir.path
         if found is None:
+            _say(f"{path} has no checkpoint to go on from: it begins anew, at iteration 1.")
             return
         for skipped in found.skipped:
-            print(f"logpi: {skipped}", file=sys.stderr)
+            _say(f"{skipped}.")
+        if found.skipped:
+            _say(f"{path} goes on after iteration {found.iteration}.")
         self.trainer.restore(found.tensors, found.state)
+        if (done := self.trainer.done) >= self.config.iterations:
+            _say(f"{path} is at iteration {done} of {self.config.iterations}: nothing is left.")
+
+
+def _say(line: str) -> None:
+    print(f"logpi: {line}", file=sys.stderr)

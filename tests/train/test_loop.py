@@ -81,7 +81,20 @@ def test_what_is_not_finite_leaves_the_policy_and_brings_the_rows():
         loop.iterate()
     assert (world.logits == 0).all()
     assert loop.done == 0
-    assert stopped.value.records[0]["prompt"] == "pull"
+    records = stopped.value.records
+    assert records[0]["prompt"] == "pull"
+    assert [r["row"] for r in records] == list(stopped.value.rows)
+    assert all(r["reward"] == float("inf") and r["iteration"] == 1 for r in records)
+    assert records[0]["coefficient"] == [None]  # it was never computed, which is no 0
+
+
+def test_a_gradient_that_is_not_finite_brings_the_rows_of_its_step():
+    world = Bandit(rewards=(1e200, 1e200, 1e200))
+    with pytest.raises(NonFiniteError, match="policy's gradient is inf") as stopped:
+        trainer(world, recipe="reinforce", minibatches=3).iterate()
+    rows = [r["row"] for r in stopped.value.records]
+    assert len(rows) == 2  # of six, in three steps
+    assert rows == list(stopped.value.rows) != [0, 1]
 
 
 class Constant:
@@ -122,9 +135,11 @@ def test_neither_moves_where_the_critic_is_not_finite():
     loop.iterate()
     before = world.logits.detach().clone()
     world.critic.scale = torch.nan
-    with pytest.raises(NonFiniteError, match="critic"):
+    with pytest.raises(NonFiniteError, match="critic") as stopped:
         loop.iterate()
     assert torch.equal(before, world.logits)
+    assert [r["row"] for r in stopped.value.records] == list(range(6))
+    assert {r["iteration"] for r in stopped.value.records} == {2}
 
 
 def test_an_empty_batch_moves_nothing():

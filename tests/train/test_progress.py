@@ -1,11 +1,13 @@
 """What a run shows, in a terminal and elsewhere, and what it hands to others."""
 
+import errno
 import io
+import os
 import re
 
 import pytest
 
-from logpi.core.errors import ConfigError
+from logpi.core.errors import ConfigError, RunError
 from logpi.train.config import RunConfig
 from logpi.train.loggers import Loggers
 from logpi.train.progress import Reporter, clock, headline
@@ -162,3 +164,16 @@ def test_decisions_are_called_what_the_world_calls_them():
     stream = io.StringIO()
     Reporter(1, decisions="tokens", stream=stream).update(1, told)
     assert "1,000 tokens/s" in stream.getvalue()
+
+
+def test_a_full_disk_is_said_of_event_files_too(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    with Loggers(config(tensorboard=True), tmp_path) as loggers:
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(loggers._all[0]._writer, "flush", full)
+        with pytest.raises(RunError, match=r"no space left to write .*tensorboard \(No space"):
+            loggers.record(1, {"reward": 0.5})
+        monkeypatch.undo()

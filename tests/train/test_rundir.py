@@ -12,10 +12,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from logpi.core.errors import ConfigError, RunError
 from logpi.train.config import RunConfig
 from logpi.train.files import disk_full, folder_in_one_go, sweep, sync, write_text
+from logpi.train.latest import Latest
 from logpi.train.records import append_lines, cut_after, read_lines
 from logpi.train.rundir import (
     RunDirectory,
@@ -138,6 +140,32 @@ def test_a_damaged_checkpoint_falls_back_and_says_so(tmp_path):
     (skipped,) = found.skipped
     assert skipped.startswith("checkpoint 4 was skipped: policy.safetensors is truncated: 10 of")
     assert [line["iteration"] for line in read_metrics(run.path)] == [1, 2]
+
+
+def test_what_is_whole_beside_damaged_checkpoints_is_gone_on_from(tmp_path):
+    with RunDirectory.create(config(), tmp_path / "run") as run:
+        fill(run, 5)
+    root = run.path / "checkpoints"
+    for k in (2, 4):
+        os.truncate(root / str(k) / "policy.safetensors", 10)
+    latest = Latest(root)
+    for k in (3, 5):
+        latest.write(k, tensors(k), {"done": k})
+    with RunDirectory.resume(run.path) as run:
+        found = run.load_checkpoint()
+        assert (found.iteration, found.skipped) == (5, ())  # 4 is no newer one
+        assert found.tensors["policy"]["w"].eq(5).all()
+    os.truncate(root / "latest-1", 100)
+    with RunDirectory.resume(run.path) as run:
+        found = run.load_checkpoint()
+        assert found.iteration == 3
+        assert [line["iteration"] for line in run.metrics()] == [1, 2, 3]
+    assert "checkpoint 4 was skipped: policy.safetensors is truncated" in found.skipped[0]
+    assert found.skipped[1] == "latest-1 was skipped: it is not whole"
+    for name in ("latest-0", "latest-1"):
+        (root / name).unlink()
+    with RunDirectory.resume(run.path) as run, pytest.raises(RunError, match="none of the 2"):
+        run.load_checkpoint()
 
 
 def test_without_a_checkpoint_it_begins_again(tmp_path):
@@ -311,7 +339,8 @@ LIMITED = """
         try:
             run.save_checkpoint(5, {"policy": {"w": torch.zeros(100_000)}}, {})
         except RunError as error:
-            print(error)
+            from logpi.cli.app import _code
+            print(error, "exit", _code(error))
 """
 
 
@@ -327,7 +356,8 @@ def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert "there is no space left to write" in done.stdout
+    assert "policy.safetensors (File too large)" in done.stdout
+    assert "exit 1" in done.stdout
     assert "The checkpoint of iteration 2 survives." in done.stdout
     with RunDirectory.resume(run.path) as run:
         assert run.load_checkpoint().iteration == 2
@@ -394,6 +424,8 @@ def test_only_a_full_disk_is_put_into_words(tmp_path):
     said = r"no space left to write x \(No space left.*All survives"
     with pytest.raises(RunError, match=said), disk_full("x", "All survives."):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(RunError, match="and begin again"), disk_full("x", "", "begin again"):
+        raise SafetensorError("Error while serializing: I/O error: x (os error 28)")
     with pytest.raises(PermissionError), disk_full("x", "All survives."):
         raise PermissionError(errno.EACCES, "no")
     with pytest.raises(FileNotFoundError):

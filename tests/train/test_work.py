@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from tests.train.bandits import Bandit
 
 from logpi.core import Signals
+from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
 from logpi.recipes import RECIPES
-from logpi.train.work import Work, parts_of, rolled_up, splits_rows, work_of
+from logpi.train.work import Work, naming_rows, parts_of, rolled_up, splits_rows, work_of
 from logpi.worlds.mdp import zoo
 from logpi.worlds.mdp.policy import TabularSoftmax
 from logpi.worlds.mdp.source import Draw, SampledSource
@@ -85,3 +87,24 @@ def test_rows_are_split_where_nothing_holds_them_together():
     assert not splits_rows(RECIPES["ppo"], Bandit())
     assert not splits_rows(RECIPES["gspo"], table)
     assert not splits_rows(RECIPES["dpo"], table)
+
+
+def test_an_error_names_rows_by_their_numbers_in_the_whole_work():
+    policy = TabularSoftmax(zoo.make("random_walk"))
+    _, _, split = work(RECIPES["ppo"])
+    split = replace(split, signals=split.signals.having(group=None))
+    _, _, kept = work(RECIPES["ppo"], policy=Bandit())
+    for whole, of in ((split, policy), (kept, Bandit())):
+        rows, part = parts_of(whole, of, 2, seed=3)[1]
+        number = 0 if len(part.live) == len(rows) else int(rows[0])
+        assert named([number], rows, part) == [int(rows[0])]
+        assert named(None, rows, part) == rows.tolist()
+        some = replace(part, live=part.live.clone(), target=None)
+        some.live[number] = False
+        assert named(None, rows, some) == rows[1:].tolist()
+
+
+def named(told, rows, part):
+    with pytest.raises(NonFiniteError) as raised, naming_rows(rows, part):
+        raise NonFiniteError("x", told)
+    return raised.value.rows

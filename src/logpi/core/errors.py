@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -76,10 +78,12 @@ class RunError(LogpiError, RuntimeError):
 class NonFiniteError(LogpiError, ArithmeticError):
     """A loss, reward or gradient is NaN or infinite; the optimizer has not moved.
 
-    `records` holds what is known of the rows, for the file that the run leaves behind.
+    `rows` are the numbers of the rows that it comes from, None where all may have a part in it;
+    `records` holds what is known of them, for the file that the run leaves behind.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, rows: Sequence[int] | None = None) -> None:
         """The message; whoever knows the rows adds their records."""
         super().__init__(message)
+        self.rows = rows
         self.records: list[dict[str, object]] = []

@@ -17,7 +17,7 @@ from logpi.train.observe import corrected, too_far
 from logpi.train.optimizer import parameters_of
 from logpi.train.trained import Trained
 from logpi.train.update import Pushed, accumulate, clip_gradient, take_step
-from logpi.train.work import Work, parts_of
+from logpi.train.work import Work, naming_rows, parts_of
 
 __all__ = ["AutogradUpdate"]
 
@@ -43,15 +43,16 @@ class AutogradUpdate:
             for rows, part in parts:
                 # Fixed on the whole batch: a constant factor lets each part stand for it.
                 share = part.weight * len(parts)
-                pushed = accumulate(
-                    trained.policy, part.inputs, part.signals, share, recipe=recipe, live=part.live
-                )
+                with naming_rows(rows, part):
+                    pushed = self._accumulate(part, share, recipe)
                 last.append((rows, pushed))
                 if too_far(recipe, part.signals, pushed.logp):
                     trained.optimizer.zero_grad()
                     break
                 of_critic = mix(config.seed, iteration, 0xC1, steps)
-                figures |= pushed.figures | self._step(part, share, recipe, seed=of_critic)
+                with naming_rows(rows, part):
+                    found = self._step(part, share, recipe, seed=of_critic)
+                figures |= pushed.figures | found
                 steps += 1
             else:
                 continue
@@ -59,6 +60,11 @@ class AutogradUpdate:
         for rows, pushed in last:
             whole.keep(rows, pushed)
         return whole, {**figures, "steps": float(steps)}
+
+    def _accumulate(self, work: Work, weight: Tensor, recipe: Recipe) -> Pushed:
+        """What is pushed, its gradient added."""
+        told = {"recipe": recipe, "live": work.live}
+        return accumulate(self._trained.policy, work.inputs, work.signals, weight, **told)
 
     def _step(self, work: Work, weight: Tensor, recipe: Recipe, *, seed: int) -> dict[str, float]:
         """Move policy and critic, once the policy's gradient is known to be finite."""

@@ -48,7 +48,7 @@ class Best:
             return False
         told = {"iteration": iteration, "score": score, **figures}
         survives = "The best policy before this one survives."
-        with disk_full(str(self._folder), survives), folder_in_one_go(self._folder) as folder:
+        with disk_full(self._folder, survives), folder_in_one_go(self._folder) as folder:
             export(folder)
             text = json.dumps(told, indent=1) + "\n"
             (folder / _SCORE).write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,18 @@ def save(
     there.
     """
     text = _json(state)
-    root.mkdir(parents=True, exist_ok=True)
     final = root / str(iteration)
     older = checkpoints(root)
     survives = (
         f"The checkpoint of iteration {older[-1][0]} survives."
         if older
-        else ("No checkpoint had been written before.")
+        else "No checkpoint had been written before."
     )
-    with disk_full(str(final), survives), folder_in_one_go(final) as folder:
+    with disk_full(final, survives):
+        root.mkdir(parents=True, exist_ok=True)
+    with disk_full(final, survives), folder_in_one_go(final) as folder:
         for name, group in tensors.items():
-            with disk_full(str(final / f"{name}.safetensors"), survives):
+            with disk_full(final / f"{name}.safetensors", survives):
                 _write_tensors(folder / f"{name}.safetensors", group)
         (folder / _STATE).write_text(text, encoding="utf-8")
         for file in folder.iterdir():
@@ -126,18 +127,22 @@ def load(folder: Path) -> Checkpoint:
     return Checkpoint(int(folder.name), tensors, state)
 
 
-def newest(root: Path) -> Checkpoint | None:
+def newest(root: Path, latest: Checkpoint | None = None) -> Checkpoint | None:
     """The newest checkpoint that verifies, and what is wrong with newer ones; None without any.
 
-    Raises `RunError` where there are some and none verifies.
+    `latest` is one from elsewhere, taken where it is newer than those that verify. Raises
+    `RunError` where there are some and none verifies.
     """
     skipped: list[str] = []
     for iteration, folder in reversed(checkpoints(root)):
+        if latest is not None and latest.iteration > iteration:
+            break
         why = problem(folder)
         if why is None:
-            found = load(folder)
-            return Checkpoint(iteration, found.tensors, found.state, tuple(skipped))
+            return replace(load(folder), skipped=tuple(skipped))
         skipped.append(f"checkpoint {iteration} was skipped: {why}")
+    if latest is not None:
+        return replace(latest, skipped=(*skipped, *latest.skipped))
     if skipped:
         raise RunError(
             f"none of the {len(skipped)} checkpoints in {root} can be used ({'; '.join(skipped)}). "

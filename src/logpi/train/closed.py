@@ -17,6 +17,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from logpi.core.closed import ClosedForm, ClosedWorld, Forward
+from logpi.core.errors import NonFiniteError
 from logpi.core.near import within_reach
 from logpi.core.recipe import Recipe
 from logpi.core.seeds import mix
@@ -121,7 +122,11 @@ class ClosedUpdate:
             of_entropy = self._slope_of_entropy(part, found, bonus)
         of_logp = surrogate_slope(coefficient, part.share)
         self._form.backward(of_logp.numpy()[:, 0], of_entropy, of_value)
-        self._norm = self._clip()
+        try:
+            self._norm = self._clip()
+        except NonFiniteError as error:
+            error.rows = part.rows.tolist()
+            raise
         for optimizer in self._flat:
             optimizer.advance()
         return True

@@ -127,25 +127,25 @@ def digest(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def disk_full(what: str, survives: str) -> Iterator[None]:
-    """A context that turns a full disk into a `RunError` which says what survives.
+def disk_full(
+    what: str | Path, survives: str, then: str = "resume the run with --resume"
+) -> Iterator[None]:
+    """A context that turns a full disk into a `RunError`: what survives, and what to do then.
 
-    Other errors pass unchanged. safetensors reports the system's error as text, so text is read
-    too.
+    Its cause is the system's error. Other errors pass unchanged.
     """
     try:
         yield
     except RunError:
         raise
     except Exception as error:
-        number = getattr(error, "errno", None)
-        told = any(f"(os error {code})" in str(error) for code in _FULL)
-        if number not in _FULL and not told:
+        full = _full(error)
+        if full is None:
             raise
         raise RunError(
-            f"there is no space left to write {what} ({_reason(error)}). {survives} Free some "
-            "space, or raise the quota, and resume the run with --resume."
-        ) from error
+            f"there is no space left to write {what} ({full.strerror}). {survives} Free some "
+            f"space, or raise the quota, and {then}."
+        ) from full
 
 
 def _move(temporary: Path, path: Path, replace: bool) -> None:
@@ -173,10 +173,12 @@ def _put_back(aside: Path) -> None:
             os.rename(old, aside.parent / old.name)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).rpartition(": ")[2] or type(error).__name__
+def _full(error: Exception) -> OSError | None:
+    """The system's error that there is no space, if it is one; safetensors tells it as text."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return error
+    code = next((code for code in _FULL if f"(os error {code})" in str(error)), None)
+    return None if code is None else OSError(code, os.strerror(code))
 
 
 def _umask() -> int:

@@ -15,6 +15,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,12 @@ class Latest:
         self._took.append(time.thread_time() - began)
 
     def read(self) -> Checkpoint | None:
-        """The newer of the two that are whole; None where none is."""
-        found = [x for x in map(_read, self._paths) if x is not None]
-        return max(found, key=lambda x: x.iteration, default=None)
+        """The newer of the two that are whole, and whether the other is; None where none is."""
+        found = {path: x for path in self._paths if (x := _read(path)) is not None}
+        torn = [path.name for path in self._paths if path not in found and path.exists()]
+        last = max(found.values(), key=lambda x: x.iteration, default=None)
+        skipped = tuple(f"{name} was skipped: it is not whole" for name in torn)
+        return None if last is None else replace(last, skipped=skipped)
 
     def remove(self) -> None:
         """Nothing; a checkpoint holds more than these files, which are gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, Protocol, Self
 
 from logpi.core.errors import ConfigError
 from logpi.train.config import RunConfig
+from logpi.train.files import disk_full
 
 __all__ = ["Loggers"]
 
@@ -69,15 +71,18 @@ class Loggers:
 class _TensorBoard:
     def __init__(self, folder: Path, done: int) -> None:
         module = _needed("torch.utils.tensorboard", key="log.tensorboard", package="tensorboard")
+        self._full = functools.partial(disk_full, folder, "metrics.jsonl and the checkpoints stay.")
         self._writer = module.SummaryWriter(str(folder), purge_step=done + 1 if done else None)
 
     def write(self, iteration: int, figures: Mapping[str, float]) -> None:
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, iteration)
-        self._writer.flush()
+        with self._full():
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, iteration)
+            self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        with self._full():
+            self._writer.close()
 
 
 class _WeightsAndBiases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -26,6 +27,8 @@ from logpi.train.update import Pushed, clipped
 from logpi.train.work import Update, Work, rolled_up, work_of
 
 __all__ = ["Outcome", "Trainer", "World"]
+
+_DUMPED = 64  # rows at most that are told of where something is not finite
 
 
 @runtime_checkable
@@ -104,17 +107,16 @@ class Trainer:
             signals, target = judged(signals, recipe, critic=recipe.critic is not None)
             pushed, figures = self._learn(batch, signals, weight, target)
         except NonFiniteError as error:
-            error.records = self._records(batch, signals, weight, None, rows=min(batch.rows, 64))
+            rows = range(batch.rows) if error.rows is None else error.rows
+            unknown = Pushed.unknown(weight)
+            error.records = self._records(batch, signals, weight, unknown, rows=rows[:_DUMPED])
             raise
-        self.done += 1
         figures |= self._figures(batch, signals, weight, pushed)
         figures |= critic_figures(signals, target, weight)
         figures |= {"seconds": time.perf_counter() - clock, "seconds_drawing": drawn - clock}
-        rows = min(batch.rows, records)
-        return Outcome(
-            {**batch.facts, **figures},
-            self._records(batch, signals, weight, pushed, rows=rows),
-        )
+        told = self._records(batch, signals, weight, pushed, rows=range(batch.rows)[:records])
+        self.done += 1
+        return Outcome({**batch.facts, **figures}, told)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Everything that training changes, by part and name, for a checkpoint."""
@@ -145,7 +147,11 @@ class Trainer:
         live = recipe.live(signals.mask, signals.need("credit"), weight)
         work = Work(batch.inputs, signals, weight, live, target)
         work = work_of(work, recipe, self.world.policy)
-        pushed, found = self._update(work, recipe).learn(work, recipe, iteration=self.done)
+        try:
+            pushed, found = self._update(work, recipe).learn(work, recipe, iteration=self.done)
+        except NonFiniteError as error:
+            error.rows = _rows_of(work, error.rows, signals.mask)
+            raise
         pushed.logp = rolled_up(pushed.logp, signals.mask, empty=torch.nan)
         pushed.coefficient = rolled_up(pushed.coefficient, signals.mask, empty=0.0)
         return pushed, figures | found
@@ -183,22 +189,33 @@ class Trainer:
         return figures | kl_figures(signals, pushed.logp)
 
     def _records(
-        self, batch: Batch, signals: Signals, weight: Tensor, pushed: Pushed | None, *, rows: int
+        self,
+        batch: Batch,
+        signals: Signals,
+        weight: Tensor,
+        pushed: Pushed,
+        *,
+        rows: Sequence[int],
     ) -> list[dict[str, Any]]:
         if not rows:
             return []
-        if pushed is None:
-            pushed = Pushed.nothing(weight)
         records = decision_records(
             batch,
             signals,
             weight,
             pushed=pushed,
             recipe=self.recipe,
-            rows=list(range(rows)),
+            rows=list(rows),
             describe=self.world.describe,
         )
-        return [{"iteration": self.done, **record} for record in records]
+        return [{"iteration": self.done + 1, **record} for record in records]
+
+
+def _rows_of(work: Work, rows: Sequence[int] | None, mask: Tensor) -> list[int]:
+    """The batch's rows, of which these are in the work: the same, or those of its decisions."""
+    chosen = torch.zeros_like(work.live)
+    chosen[list(range(len(chosen)) if rows is None else rows)] = True
+    return rolled_up(chosen, mask, empty=False).any(1).nonzero()[:, 0].tolist()
 
 
 def _corrected(recipe: Recipe, batch: Batch) -> Recipe:

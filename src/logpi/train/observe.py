@@ -96,8 +96,7 @@ def _check(name: str, x: Tensor, mask: Tensor) -> None:
     bad = (mask & ~x.isfinite()).any(1).nonzero()[:, 0].tolist()
     if bad:
         raise NonFiniteError(
-            f"the {name} of rows {bad[:5]} is NaN or infinite, so the optimizer did not move. "
-            "The rows are in nonfinite.jsonl."
+            f"the {name} of rows {bad[:5]} is NaN or infinite, so the optimizer did not move.", bad
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from logpi.train.files import TEMPORARY, disk_full, sync
 
-__all__ = ["append_lines", "cut_after", "read_lines"]
+__all__ = ["append_lines", "as_lines", "cut_after", "read_lines"]
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -21,21 +21,29 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
     NaN and infinities become null, which JSON has. Raises `RunError` where the disk is full.
     """
-    text = "".join(_line(row) for row in rows)
+    text = as_lines(rows)
     if not text:
         return
     survives = "What was written before survives, and so do the checkpoints."
-    with disk_full(str(path), survives):
-        before = path.stat().st_size if path.exists() else 0
+    with disk_full(path, survives):
+        before = path.stat().st_size if path.exists() else None
         try:
             with path.open("ab") as file:
-                file.write(text.encode("utf-8", "replace"))
+                file.write(text.encode("utf-8"))
         except OSError:
-            with contextlib.suppress(
-                OSError
-            ):  # cutting back needs no space; half a line helps nobody
-                os.truncate(path, before)
+            with contextlib.suppress(OSError):  # half a line helps nobody, and this needs no space
+                path.unlink() if before is None else os.truncate(path, before)
             raise
+
+
+def as_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    r"""The rows as text, one JSON object a line; NaN and infinities become null.
+
+    >>> as_lines([{"reward": math.nan}])
+    '{"reward": null}\n'
+    """
+    text = "".join(_line(row) for row in rows)
+    return text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is no text
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -30,7 +30,7 @@ from logpi.train.files import check_directory, disk_full, folder_in_one_go, swee
 from logpi.train.latest import Latest
 from logpi.train.lock import Lock
 from logpi.train.overrides import read_yaml
-from logpi.train.records import append_lines, cut_after, read_lines
+from logpi.train.records import append_lines, as_lines, cut_after, read_lines
 
 __all__ = [
     "RunDirectory",
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _CONFIG, _ENV, _METRICS, _DECISIONS = "config.yaml", "env.json", "metrics.jsonl", "decisions.jsonl"
+_WHY = ("nonfinite.jsonl", "failure.json")  # what a run that stopped leaves to look at
 _RATES = ("lr", "critic_lr")  # written out when the run began, unset where it is asked for again
 _MAY_CHANGE = ("iterations", "directory", "log.", "checkpoint.", "evaluate.", "world.eval_")
 
@@ -98,12 +99,12 @@ class RunDirectory:
         try:
             for folder in (path, path / "checkpoints"):
                 sweep(folder)
-            if config is not None:
-                stored = _agreed(stored, config, path)
-                write_text(path / _CONFIG, stored.to_yaml())
             told = _read_env(path)
             told.setdefault("resumed", []).append(environment())
-            with disk_full(str(path / _ENV), "The whole run survives."):
+            with disk_full(path, "The whole run survives."):
+                if config is not None:
+                    stored = _agreed(stored, config, path)
+                    write_text(path / _CONFIG, stored.to_yaml())
                 write_text(path / _ENV, json.dumps(told, indent=1) + "\n")
         except BaseException:
             lock.release()
@@ -134,6 +135,13 @@ class RunDirectory:
             )
         append_lines(self.path / _DECISIONS, rows)
 
+    def dump(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """The file of this name in the run, now holding these rows alone: why the run stopped."""
+        path = self.path / name
+        with disk_full(path, "The records and checkpoints survive."):
+            write_text(path, as_lines(rows))
+        return path
+
     def save_checkpoint(
         self, iteration: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
     ) -> Path:
@@ -145,7 +153,8 @@ class RunDirectory:
         """
         for name in (_METRICS, _DECISIONS):
             if (self.path / name).exists():
-                sync(self.path / name)  # what a checkpoint stands on must not be younger than it
+                with disk_full(self.path / name, "The checkpoints survive."):
+                    sync(self.path / name)  # a checkpoint stands on it: it must not be younger
         folder = store.save(self.path / "checkpoints", iteration, tensors, state)
         store.prune(self.path / "checkpoints", self.config.checkpoint.keep)
         return folder
@@ -158,16 +167,13 @@ class RunDirectory:
         `skipped` says which newer checkpoints could not be used and why. Raises `RunError` where
         there are checkpoints and none verifies.
         """
-        found = store.newest(self.path / "checkpoints")
         latest = Latest(self.path / "checkpoints").read()
-        done = found.iteration if found else 0
-        if latest and done < latest.iteration <= _recorded(self.path):
-            found = latest
+        if latest and latest.iteration > _recorded(self.path):
+            latest = None
+        found = store.newest(self.path / "checkpoints", latest)
         iteration = found.iteration if found else None
         for name in (_METRICS, _DECISIONS):
-            with disk_full(
-                str(self.path / name), "The records and checkpoints survive as they were."
-            ):
+            with disk_full(self.path / name, "The records and checkpoints survive as they were."):
                 cut_after(self.path / name, iteration)
         return found
 
@@ -176,7 +182,7 @@ class RunDirectory:
         """A temporary folder that becomes `model_dir` when the block ends without an error."""
         newest = store.checkpoints(self.path / "checkpoints")
         survives = f"The checkpoint of iteration {newest[-1][0]} survives." if newest else ""
-        with disk_full(str(self.model_dir), survives), folder_in_one_go(self.model_dir) as folder:
+        with disk_full(self.model_dir, survives), folder_in_one_go(self.model_dir) as folder:
             yield folder
 
     def discard_if_nothing_was_done(self) -> None:
@@ -184,7 +190,7 @@ class RunDirectory:
 
         What it tells of rows that were not finite, or of an environment that failed, stays.
         """
-        told = [_METRICS, _DECISIONS, "nonfinite.jsonl", "failure.json", "checkpoints", "model"]
+        told = [_METRICS, _DECISIONS, *_WHY, "checkpoints", "model"]
         if not any((self.path / name).exists() for name in told):
             shutil.rmtree(self.path, ignore_errors=True)
 
@@ -292,7 +298,7 @@ def _settle(path: Path, config: RunConfig, *, must: bool) -> bool:
         raise RunError(f"the run directory {path} cannot be made: {error}.") from error
     try:
         whole = folder_in_one_go(path, replace=False)
-        with disk_full(str(path), "Nothing was written."), whole as folder:
+        with disk_full(path, "Nothing was written.", "begin again"), whole as folder:
             (folder / _CONFIG).write_text(config.to_yaml(), encoding="utf-8")
             env = json.dumps(environment(), indent=1) + "\n"
             (folder / _ENV).write_text(env, encoding="utf-8")

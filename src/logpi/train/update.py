@@ -47,6 +47,15 @@ class Pushed:
         """
         return cls(torch.full_like(like, torch.nan), torch.zeros_like(like))
 
+    @classmethod
+    def unknown(cls, like: Tensor) -> Pushed:
+        """Of as many decisions: what they were pushed with is not known.
+
+        >>> Pushed.unknown(torch.ones(1, 1)).coefficient.tolist()
+        [[nan]]
+        """
+        return cls(torch.full_like(like, torch.nan), torch.full_like(like, torch.nan))
+
     def keep(self, rows: Tensor, part: Pushed) -> None:
         """Write down what was pushed of these rows; `part` is of them alone, or of all."""
         here = slice(None) if len(part.logp) == len(rows) else rows
@@ -106,7 +115,7 @@ def clip_gradient(
         raise NonFiniteError(
             f"the {what}'s gradient is {norm} (first in `{bad[0] if bad else 'its norm'}`), so the "
             "optimizer did not move. Lower optim.lr, optim.critic_lr or optim.clip, or use "
-            "float32; the rows of this step are in nonfinite.jsonl."
+            "float32."
         )
     return norm
 
@@ -186,6 +195,6 @@ def check_finite(rows: Tensor, logp: Tensor, coefficient: Tensor) -> None:
         bad = rows[~fine].tolist()
         raise NonFiniteError(
             f"the log-probability or coefficient of {len(bad)} of {len(rows)} rows is NaN or "
-            f"infinite (rows {bad[:5]}), so the optimizer did not move. The rows are in "
-            "nonfinite.jsonl."
+            f"infinite (rows {bad[:5]}), so the optimizer did not move.",
+            bad,
         )

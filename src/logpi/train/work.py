@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol, cast
@@ -9,12 +11,13 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from logpi.core.errors import NonFiniteError
 from logpi.core.recipe import Recipe
 from logpi.core.traits import traits_of
 from logpi.core.types import Policy, Signals, StepwisePolicy
 from logpi.train.update import Pushed, partition
 
-__all__ = ["Update", "Work", "parts_of", "rolled_up", "splits_rows", "work_of"]
+__all__ = ["Update", "Work", "naming_rows", "parts_of", "rolled_up", "splits_rows", "work_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,25 @@ def parts_of(work: Work, policy: Policy, count: int, *, seed: int) -> list[tuple
         target,
     )
     return [(chosen, Work(*x)) for chosen, x in zip(rows, zip(*columns, strict=True), strict=True)]
+
+
+@contextlib.contextmanager
+def naming_rows(rows: Tensor, part: Work) -> Iterator[None]:
+    """A context whose `NonFiniteError` names rows by their numbers in the whole work.
+
+    `part` is the work of these rows. Where none of them is to blame, it is all that push or fit.
+    """
+    try:
+        yield
+    except NonFiniteError as error:
+        own = len(part.live) == len(rows)  # else all rows are in it, by their own numbers
+        if error.rows is None:
+            live = part.live.any(1)
+            here = live if own else live[rows]
+            error.rows = rows[here | (part.target is not None)].tolist()
+        elif own:
+            error.rows = rows[list(error.rows)].tolist()
+        raise
 
 
 def _only(work: Work, rows: Tensor) -> Work:

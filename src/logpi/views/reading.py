@@ -119,9 +119,9 @@ def find(run: str | Path, root: str | Path = "runs") -> Path:
     for path in (given, Path(root) / given):
         if path.is_dir() and any((path / name).is_file() for name in _FILES):
             return path
-    if given.is_dir():
+    if folder := next((p for p in (given, Path(root) / given) if p.is_dir()), None):
         raise RunError(
-            f"`{given}` is a folder but no run: it holds none of {', '.join(_FILES)}. "
+            f"`{folder}` is a folder but no run: it holds none of {', '.join(_FILES)}. "
             "Give the folder that `logpi train` wrote, for example runs/<name>."
         )
     known = (

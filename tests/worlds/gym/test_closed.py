@@ -175,8 +175,9 @@ def test_a_gradient_too_long_for_its_numbers_is_refused(closed):
         return batch
 
     world.draw = huge
-    with pytest.raises(NonFiniteError, match="policy's gradient is inf"):
+    with pytest.raises(NonFiniteError, match="policy's gradient is inf") as stopped:
         loop.iterate()
+    assert [r["row"] for r in stopped.value.records] == list(stopped.value.rows) != []
 
 
 class Weighted(Watched):

@@ -152,6 +152,11 @@ def test_what_is_no_policy_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**told, "format": 9}))
     with pytest.raises(ModelError, match="format 9"):
         load(tmp_path)
+    file = tmp_path / "policy.safetensors"
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ModelError, match=r"could be read \(SafetensorError"):
+        load(tmp_path)
     told["options"]["hidden"] = [3]
     (tmp_path / "config.json").write_text(json.dumps(told))
     with pytest.raises(ModelError, match="holds no policy"):

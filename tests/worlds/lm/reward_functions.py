@@ -41,7 +41,15 @@ def moody(prompt, completion, mood="good"):
     if mood == "child":
         subprocess.Popen(["sleep", "60"])
         time.sleep(60)
-    return {"none": None, "nan": math.nan, "inf": -math.inf, "text": "1", "dict": {}}.get(mood, 1.0)
+    odd = {
+        "none": None,
+        "nan": math.nan,
+        "inf": -math.inf,
+        "huge": 10**400,
+        "text": "1",
+        "dict": {},
+    }
+    return odd.get(mood, 1.0)
 
 
 def slowly(prompt, completion):

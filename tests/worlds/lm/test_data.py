@@ -304,8 +304,9 @@ def test_files_that_are_not_there(file, tmp_path):
         read(tmp_path / "trian.jsonl", kind="prompts")
     with pytest.raises(DataError, match=r"The folder .* does not exist either"):
         read(tmp_path / "x" / "train.jsonl", kind="prompts")
-    with pytest.raises(DataError, match=r"no data set that `save_to_disk` wrote, but train.jsonl"):
-        read(tmp_path, kind="prompts")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"is no data set that can be read: .* It holds nothing"):
+        read(tmp_path / "empty", kind="prompts")
 
 
 @pytest.mark.parametrize("given", [{"prompt": "a"}, 3, ["a"], []])
@@ -421,3 +422,15 @@ def test_the_row_that_cannot_be_used_is_named_among_many(tokenizer, bad):
     examples[5] = Example("1+1=", place="t.jsonl:6", **bad)
     with pytest.raises(DataError, match=r"^t.jsonl:6: column"):
         encode_all(tokenizer, examples, kind="demonstrations", context=64)
+
+
+def test_a_token_that_the_model_lacks_is_named_with_its_row(tokenizer):
+    known = len(tokenizer)
+    tokenizer.add_tokens(["zz"])
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": "czz"}]
+    examples = read(rows, kind="demonstrations")
+    told = {"kind": "demonstrations", "vocabulary": known}
+    assert len(encode_all(tokenizer, examples[:1], **told)) == 1
+    said = rf"data\[1\]: column 'completion': holds the token 'zz', whose id is {known}, but"
+    with pytest.raises(DataError, match=said):
+        encode_all(tokenizer, examples, **told)

@@ -156,6 +156,21 @@ def test_every_end_of_sequence_id_counts_and_pad_falls_back(tmp_path, capsys):
     assert f"the tokenizer of {str(place)!r} has no padding token; its end token pads" in told
 
 
+def test_a_token_that_the_model_lacks_neither_ends_nor_pads(tmp_path):
+    place = copied(tmp_path)
+    edited(place / "generation_config.json", eos_token_id=[1, 99])
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer.add_special_tokens({"pad_token": "<pad2>"})
+    tokenizer.save_pretrained(place)
+    lm = load(place)
+    assert tokenizer.pad_token_id == lm.vocabulary == 17
+    assert (lm.eos, lm.pad) == ((1,), 1)
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    tokenizer.save_pretrained(place)
+    with pytest.raises(ModelError, match=r"with '<end>', whose id is 18, but the model knows 17"):
+        load(place)
+
+
 def test_a_base_model_that_is_the_causal_model_itself(tmp_path):
     config = Llama4TextConfig(
         **SHAPE, intermediate_size_mlp=32, num_local_experts=2, head_dim=8, attention_chunk_size=16

@@ -12,15 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from logpi.core.errors import ModelError
-from logpi.worlds.lm.pretrained import from_pretrained
+from logpi.worlds.lm.pretrained import from_pretrained, quiet
 from worlds.lm.policy_cases import folder
 
 LOAD = """
 import sys
 from logpi.core.errors import ModelError
-from logpi.worlds.lm.pretrained import from_pretrained
+from logpi.worlds.lm.pretrained import from_pretrained, quiet
 import time
 start = time.monotonic()
 try:
@@ -119,3 +121,71 @@ def test_a_folder_is_read_from_where_the_person_is_at_home(tmp_path, monkeypatch
     model, tokenizer = from_pretrained(Path("~/m"), dtype="float32")
     assert model.config.model_type == "llama"
     assert tokenizer.eos_token == "<eos>"
+
+
+def damaged(tmp_path, change):
+    """A model folder whose tensors were changed, or, where that gives bytes, its file."""
+    shutil.copytree(folder("llama"), tmp_path / "m")
+    file = tmp_path / "m" / "model.safetensors"
+    found = change(load_file(file), file.read_bytes())
+    if isinstance(found, bytes):
+        file.write_bytes(found)
+    else:
+        save_file(found, file, metadata={"format": "pt"})
+    return tmp_path / "m"
+
+
+def without(name):
+    return lambda tensors, _: {k: x for k, x in tensors.items() if name not in k}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda _, raw: raw[: len(raw) // 2], r"model.safetensors is torn or damaged"),
+        (lambda _, raw: b"", r"model.safetensors is torn or damaged"),
+        (without("q_proj"), r"`model.layers.0.self_attn.q_proj.weight` is not in them"),
+        (without("layers.1."), r"and \d+ weights more"),
+        (
+            lambda tensors, _: {**tensors, "model.norm.weight": torch.ones(3)},
+            r"`model.norm.weight` is \[3\] in them and \[\d+\] in it",
+        ),
+    ],
+    ids=["torn", "empty", "a weight", "a layer", "a shape"],
+)
+def test_weights_that_would_be_made_up_are_refused(tmp_path, change, said, capsys):
+    with pytest.raises(ModelError, match=said):
+        from_pretrained(damaged(tmp_path, change), dtype="float32", called="mine")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_that_is_not_in_the_file_is_refused_unless_it_is_tied(tmp_path, tied):
+    place = damaged(tmp_path, without("lm_head"))
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": tied}))
+    if tied:
+        model, _ = from_pretrained(place, dtype="float32")
+        assert model.lm_head.weight is model.model.embed_tokens.weight
+    else:
+        with pytest.raises(ModelError, match=r"`lm_head.weight` is not in them\. They would"):
+            from_pretrained(place, dtype="float32")
+
+
+def test_a_shard_that_is_missing_is_named(tmp_path):
+    place = damaged(tmp_path, lambda tensors, _: tensors)
+    model, _ = from_pretrained(place, dtype="float32")
+    (place / "model.safetensors").unlink()
+    with quiet():
+        model.save_pretrained(place, max_shard_size="5KB")
+    sorted(place.glob("model-*"))[1].unlink()
+    with pytest.raises(ModelError, match=r"model-00002-of-\d+\.safetensors"):
+        from_pretrained(place, dtype="float32")
+
+
+def test_weights_without_a_place_are_named_once(tmp_path, capsys):
+    place = damaged(tmp_path, lambda tensors, _: {**tensors, "v_head.weight": torch.ones(3)})
+    for _ in range(2):
+        from_pretrained(place, dtype="float32")
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.endswith("no place for (1 in all, such as `v_head.weight`). They are left out.")

@@ -139,6 +139,7 @@ def test_wrong_weights():
         ("none", "returned None"),
         ("nan", "returned nan"),
         ("inf", "returned -inf"),
+        ("huge", "returned inf"),
         ("raise", "KeyError: 'no such key'"),
         ("exit", "SystemExit: bye"),
         ("die", "ended its process (exit code 3)"),

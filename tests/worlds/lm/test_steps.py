@@ -44,6 +44,12 @@ def test_one_number_lands_on_the_last_token():
     assert missing.tolist() == [False, True]
 
 
+def test_a_reward_too_large_for_single_precision_is_infinite():
+    reward, _, missing = place_rewards([1e39], rollout([ONE, EOS]), TOKENIZER)
+    assert reward.tolist() == [[0.0, float("inf")]]
+    assert not missing.any()
+
+
 def test_a_number_per_step_lands_on_each_steps_last_token():
     rows = rollout([ONE, END, TWO, TWO, EOS], [ONE, END, EOS])
     reward, scored, _ = place_rewards([[1.0, 0.0], [2.0]], rows, TOKENIZER, separator=";")

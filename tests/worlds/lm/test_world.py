@@ -14,6 +14,7 @@ import logpi
 import tasks
 from logpi.core.errors import ConfigError, DataError, ModelError
 from logpi.worlds.lm.evaluate import Evaluator
+from logpi.worlds.lm.tiny import tiny
 from logpi.worlds.lm.world import OpenLM
 
 
@@ -86,6 +87,19 @@ def test_errors_of_a_demo_name_it(place, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", only_the_other)
     with pytest.raises(ModelError, match=r"^'demo:arithmetic' cannot be loaded"):
         opened("dpo", folder, tmp_path, **{place: "demo:arithmetic"})
+
+
+def test_a_reference_knows_every_token_of_the_model(folder, tmp_path):
+    other = tiny(tmp_path / "m", alphabet="01", hidden=32, layers=1, heads=2)
+    with pytest.raises(
+        ConfigError, match=r"reference policy '.*' knows 4 tokens, but the model 17"
+    ):
+        opened("dpo", folder, tmp_path, reference=str(other))
+
+
+def test_one_text_that_ends_a_completion_needs_no_list(folder):
+    assert tasks.world("grpo", folder, stop="7").stop == ("7",)
+    assert tasks.world("grpo", folder, stop=["7", "8"]).sampling.stop == ("7", "8")
 
 
 @pytest.mark.parametrize("critic", ["head", "model"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import logpi
-from logpi.core.errors import ConfigError
+from logpi.core.errors import ConfigError, ModelError
 from logpi.recipes import RECIPES
 from logpi.train.observe import observe
 from logpi.worlds.mdp import exact, zoo
@@ -161,6 +161,11 @@ def test_what_is_exported_reads_back(tmp_path):
     assert told["world"]["model"] == "bandit"
     p = np.load(run.model_dir / "probabilities.npy", allow_pickle=False)
     assert p.sum(1)[0] == pytest.approx(1)
+    file = run.model_dir / "policy.safetensors"
+    for content in (file.read_bytes()[:20], None):
+        file.write_bytes(content) if content else file.unlink()
+        with pytest.raises(ModelError, match=r"policy\.safetensors holds no policy of this model"):
+            run.evaluate()
 
 
 @pytest.mark.parametrize("ending", ["npz", "drn", "bin"])

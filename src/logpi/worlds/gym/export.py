@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy import ndarray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -63,6 +64,9 @@ def save(policy: GymPolicy, folder: str | Path) -> Path:
     return folder
 
 
+_UNREADABLE = (OSError, KeyError, TypeError, json.JSONDecodeError, RuntimeError, SafetensorError)
+
+
 def load(
     folder: str | Path, *, observation_space: Any = None, net: nn.Module | None = None
 ) -> GymPolicy:
@@ -79,7 +83,7 @@ def load(
         policy = _built(told, observation_space, net)
         tensors = load_file(folder / "policy.safetensors")
         policy.load_state_dict(tensors)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise ModelError(
             f"{folder} holds no policy of a Gymnasium environment that could be read "
             f"({type(error).__name__}: {error}). Give the folder that a run's export wrote, with "

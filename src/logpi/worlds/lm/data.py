@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -61,8 +61,9 @@ def read(
 ) -> list[Example]:
     """Return the examples of a file, a data set, or a list of rows, every one checked.
 
-    A file is JSONL, a JSON list, CSV, TSV or Parquet; a folder is one that `datasets` saved; any
-    other name is looked for on the Hugging Face hub ("name", "owner/name" or
+    A file is JSONL, a JSON list, CSV, TSV or Parquet; a folder is one that `datasets` saved, or one
+    with the files of a data set, as the hub has them ("folder:configuration" where there are
+    several); any other name is looked for on the Hugging Face hub ("name", "owner/name" or
     "owner/name:configuration").
 
     prompts:         `prompt`; all other columns (`answer`, ...) reach the reward
@@ -222,6 +223,7 @@ def encode_all(
     *,
     kind: Kind,
     context: int | None = None,
+    vocabulary: int | None = None,
     eos: Sequence[int] = (),
 ) -> list[tuple[Tensor, ...]]:
     """Return the ids of each example's prompt, and of its completions, which one of `eos` ends.
@@ -236,8 +238,8 @@ def encode_all(
     that ends the turn is left out; a completion without such a token gets the first of `eos`, which
     by default is the tokenizer's own. Elsewhere "<eos>" in a text is five characters, and no token.
 
-    Raises `DataError`, with the place, for a text that has no tokens, or too many for the model's
-    `context`, or that goes on after the token that ends it.
+    Raises `DataError`, with the place, for a text that has no tokens, too many for the model's
+    `context`, or one outside its `vocabulary`, or that goes on after the token that ends it.
 
     >>> from logpi.worlds.lm.tiny import character_tokenizer
     >>> pair = Example("1+1=", chosen="2", rejected="1")
@@ -252,6 +254,7 @@ def encode_all(
         answers = [_completions(tokenizer, chunk, name, ends) for name in _COLUMNS[kind][1:]]
         for example, *ids in zip(chunk, prompts, *answers, strict=True):
             _check_length(example, ids, context)
+            _check_known(tokenizer, example, zip(_COLUMNS[kind], ids, strict=True), vocabulary)
             found.append(tuple(torch.tensor(x, dtype=torch.long) for x in ids))
     return found
 
@@ -268,6 +271,22 @@ def _check_length(example: Example, ids: list[list[int]], context: int | None) -
             f"the model's context holds {context}. Shorten the row, leave it out, or take a model "
             "with a longer context."
         )
+
+
+def _check_known(
+    tokenizer: PreTrainedTokenizerBase,
+    example: Example,
+    columns: Iterable[tuple[str, list[int]]],
+    vocabulary: int | None,
+) -> None:
+    for name, ids in columns:
+        if vocabulary is not None and (largest := max(ids)) >= vocabulary:
+            token = tokenizer.convert_ids_to_tokens(largest)
+            raise DataError(
+                f"{example.place}: column '{name}': holds the token {token!r}, whose id is "
+                f"{largest}, but the model knows {vocabulary} tokens. Take the model's own "
+                "tokenizer, leave the row out, or resize the model's embedding and train it."
+            )
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase, eos: Sequence[int]) -> tuple[int, ...]:

@@ -150,9 +150,11 @@ class _Run:
         drawn = draw_pieces(_logits(self.lm, hidden), of, uniform, self.sampling)
         token = drawn.token.cpu().numpy()  # the step's one wait for the device
         if (token < 0).any():
+            bad = rows[token < 0].tolist()
             raise NonFiniteError(
-                f"the logits of row {rows[token < 0][0]} at its token {step} are not finite. "
-                "The weights have diverged: go back to a checkpoint, and lower the learning rate."
+                f"the logits of row {bad[0]} at its token {step} are not finite. The weights have "
+                "diverged: go back to a checkpoint, and lower the learning rate.",
+                bad,
             )
         if step >= self.tokens.shape[1]:
             self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)], axis=1)

@@ -33,7 +33,8 @@ class Evaluator:
         lm = policy.lm
         self._policy, self._examples = policy, examples
         # Now, so that a row that does not fit is refused before anything was trained.
-        self._ids = encode_all(lm.tokenizer, examples, kind=kind, context=lm.context, eos=lm.eos)
+        limits = {"context": lm.context, "vocabulary": lm.vocabulary, "eos": lm.eos}
+        self._ids = encode_all(lm.tokenizer, examples, kind=kind, **limits)
         self._rewards, self._sampling, self._seed = rewards, sampling, seed
 
     def __call__(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import inspect
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from logpi.core.errors import ModelError
 from logpi.core.nearest import did_you_mean
 from logpi.worlds.lm.attention import implementations
 from logpi.worlds.lm.head import Head, head_of
-from logpi.worlds.lm.pretrained import from_pretrained, quiet
+from logpi.worlds.lm.pretrained import from_pretrained, quiet, say_once
 from logpi.worlds.lm.products import use_onednn
 
 __all__ = ["LanguageModel", "load"]
@@ -100,6 +98,11 @@ class LanguageModel:
         """The length of a hidden state."""
         if self.head.weight is not None:
             return self.head.weight.shape[1]
+        return self.vocabulary
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows: ids are below."""
         return self.causal.config.get_text_config().vocab_size
 
     @property
@@ -186,7 +189,7 @@ def load(
         path, dtype=dtype, attention=None if attention == "auto" else attention, called=called
     )
     if tokenizer.pad_token_id is None:
-        _say(f"logpi: the tokenizer of {name!r} has no padding token; its end token pads.")
+        say_once(f"logpi: the tokenizer of {name!r} has no padding token; its end token pads.")
     model.to(place).eval()  # type: ignore[arg-type]  # its decorator hides the signature
     if place.type == "cpu":
         use_onednn(model)
@@ -271,12 +274,6 @@ def _adapted(model: PreTrainedModel, lora: Mapping[str, Any]) -> PeftModel:
     return adapted.eval()  # type: ignore[return-value]  # peft types it as PeftMixedModel too
 
 
-@functools.cache
-def _say(line: str) -> None:
-    """Write the line to stderr, once: a run loads its model for several purposes."""
-    print(line, file=sys.stderr)
-
-
 def _causal(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return model.get_base_model() if isinstance(model, PeftModel) else model  # type: ignore[return-value]  # a Module to peft
 
@@ -286,10 +283,11 @@ def _describe(
 ) -> LanguageModel:
     causal = _causal(model)
     eos = _eos(causal, tokenizer)
-    pad = tokenizer.pad_token_id
-    if pad is None:  # nothing reads a pad: docs/adr/0013-missing-pad-token.md
+    pad, config = tokenizer.pad_token_id, causal.config.get_text_config()
+    # Nothing reads a pad: docs/adr/0013-missing-pad-token.md
+    if pad is None or pad >= config.vocab_size:
         pad = eos[0]
-    context = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
+    context = getattr(config, "max_position_embeddings", None)
     lm = LanguageModel(model, tokenizer, head_of(causal), eos, int(pad), context, device)  # type: ignore[arg-type]  # transformers types ids as anything
     _probe(lm)
     return lm
@@ -298,8 +296,15 @@ def _describe(
 def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     generation = getattr(model.generation_config, "eos_token_id", None)
     listed = generation if isinstance(generation, list) else [generation]
-    every: list[Any] = [tokenizer.eos_token_id, *listed]
-    found = dict.fromkeys(int(i) for i in every if i is not None)
+    own: Any = tokenizer.eos_token_id
+    vocabulary = model.config.get_text_config().vocab_size
+    if own is not None and own >= vocabulary:
+        raise ModelError(
+            f"the tokenizer ends a text with {tokenizer.eos_token!r}, whose id is {own}, but the "
+            f"model knows {vocabulary} tokens. Take the model's own tokenizer, or resize the "
+            "model's embedding and train it."
+        )
+    found = dict.fromkeys(int(i) for i in [own, *listed] if i is not None and i < vocabulary)
     if not found:
         raise ModelError(
             "neither the tokenizer nor generation_config.json names an end-of-sequence token, so "
@@ -313,8 +318,7 @@ def _probe(lm: LanguageModel) -> None:
     """Compare head and cache with the model's own forward; use its logits if the head differs."""
     if "past_key_values" not in inspect.signature(lm.causal.forward).parameters:
         raise ModelError(_NO_CACHE.format(type(lm.causal).__name__))
-    vocabulary = lm.causal.config.get_text_config().vocab_size
-    ids = (torch.arange(1, 6, device=lm.device) * 7919 % vocabulary)[None]
+    ids = (torch.arange(1, 6, device=lm.device) * 7919 % lm.vocabulary)[None]
     whole = lm.causal(input_ids=ids, use_cache=False).logits
     if not whole.isfinite().all():
         bad = [name for name, p in lm.causal.named_parameters() if not p.isfinite().all()]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -20,7 +24,7 @@ from transformers.utils import logging as hf_logging
 from logpi.core.errors import ModelError
 from logpi.worlds.lm import hub
 
-__all__ = ["from_pretrained", "quiet"]
+__all__ = ["from_pretrained", "quiet", "say_once"]
 
 _WHAT_TO_GIVE = (
     "Give a folder with config.json, weights and tokenizer files, or a name on the Hugging Face "
@@ -30,12 +34,14 @@ _WHAT_TO_GIVE = (
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hugging Face without its progress bars, for as long as the context lasts."""
-    shown = hf_logging.is_progress_bar_enabled()
+    """Hugging Face without its progress bars and reports, for as long as the context lasts."""
+    shown, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
     hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
     try:
         yield
     finally:
+        hf_logging.set_verbosity(level)
         if shown:
             hf_logging.enable_progress_bar()
 
@@ -48,8 +54,9 @@ def from_pretrained(
     Where the hub cannot be reached, what an earlier run has stored of a hub name is read. `called`
     is what errors name instead of the path.
 
-    Raises `ModelError` where there is no such model, where it is no causal one, or where it wants
-    to run code of its own.
+    Raises `ModelError` where there is no such model, where it is no causal one, where it wants to
+    run code of its own, or where its files do not hold every weight that its configuration has:
+    transformers would draw those at random. What they hold beyond that is named on stderr.
     """
     name = os.path.expanduser(path)
     source = name if _is_folder(name) else _on_hub(name)
@@ -57,12 +64,64 @@ def from_pretrained(
         # Where trust_remote_code is unset, transformers asks at the terminal, and obeys.
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, attn_implementation=attention, trust_remote_code=False
+            found: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype,
+                attn_implementation=attention,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
             )
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(_refusal(called or name, str(error).strip(), attention)) from error
+    except Exception as error:  # each format has errors of its own for a damaged file
+        torn = ", ".join(_torn(Path(source))) or "a file of its weights"
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise ModelError(
+            f"{called or name!r} cannot be loaded: {torn} is torn or damaged ({reason}). Copy or "
+            "download the model again."
+        ) from error
+    model, told = found
+    _check_weights(called or name, told)
     return model, tokenizer
+
+
+def _torn(folder: Path) -> Iterator[str]:
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError:
+            yield file.name
+
+
+def _check_weights(name: str, told: Mapping[str, Any]) -> None:
+    """Raise `ModelError` where transformers made a weight up; say which ones it left out."""
+    sizes = {key: (list(held), list(made)) for key, held, made in sorted(told["mismatched_keys"])}
+    absent = sorted({*told["missing_keys"]} - sizes.keys())
+    why = [f"`{key}` is not in them" for key in absent]
+    why += [f"`{key}` is {held} in them and {made} in it" for key, (held, made) in sizes.items()]
+    if why:
+        more = f", and {len(why) - 3} weights more" if len(why) > 3 else ""
+        raise ModelError(
+            f"the weight files of {name!r} do not fit its config.json: {', '.join(why[:3])}{more}. "
+            "They would be made up at random. Give a folder whose weights and config.json were "
+            "saved together, by `save_pretrained`."
+        )
+    if extra := sorted(told["unexpected_keys"]):
+        say_once(
+            f"logpi: {name!r} holds weights that the model has no place for ({len(extra)} in all, "
+            f"such as `{extra[0]}`). They are left out."
+        )
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Nothing; the line stands on stderr, once: a run loads its model for several purposes.
+
+    >>> say_once("")
+    """
+    print(line, file=sys.stderr)
 
 
 def _refusal(name: str, reason: str, attention: str | None) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +45,24 @@ def _rows_of(spec: Any, split: str) -> Iterator[Row]:
     file = Path(spec).expanduser()
     if file.is_dir():
         return _of_folder(file, split)
+    folder, _, config = str(file).rpartition(":")
+    if not file.exists() and folder and Path(folder).is_dir():
+        return _of_folder(Path(folder), split, config=config)
     if not file.exists() and _is_hub_name(spec):
         return _of_hub(str(spec), split)
     _check_file(file)
+    return _of_file(file, file.name)
+
+
+def _of_file(file: Path, name: str) -> Iterator[Row]:
     if file.suffix == ".parquet":
-        return _of_parquet(file)
+        return _of_parquet(file, name)
     text = _text(file)
     if file.suffix == ".json":
-        return _of_json(text, file.name)
+        return _of_json(text, name)
     if file.suffix in (".csv", ".tsv"):
-        return _of_csv(text, file.name, delimiter="," if file.suffix == ".csv" else "\t")
-    return _of_jsonl(text, file.name)
+        return _of_csv(text, name, delimiter="," if file.suffix == ".csv" else "\t")
+    return _of_jsonl(text, name)
 
 
 def _name(spec: Any) -> str:
@@ -232,29 +241,26 @@ def _of_list(given: Any) -> Iterator[Row]:
         yield f"data[{number}]", dict(row)
 
 
-def _of_parquet(file: Path) -> Iterator[Row]:
+def _of_parquet(file: Path, name: str) -> Iterator[Row]:
     # Heavy, and needed for this format alone; it comes with `datasets`.
     import pyarrow.parquet  # noqa: PLC0415
 
     try:
         table = pyarrow.parquet.read_table(file)
     except Exception as error:  # pyarrow has errors of its own for every kind of damage
-        raise DataError(f"{file.name} is not a Parquet file that can be read: {error}") from error
+        raise DataError(f"{name} is not a Parquet file that can be read: {error}") from error
     names = table.column_names
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{file.name}: column '{twice}': stands there twice.")
+        raise DataError(f"{name}: column '{twice}': stands there twice.")
     for number, row in enumerate(table.to_pylist(), 1):
-        yield f"{file.name}, row {number}", row
+        yield f"{name}, row {number}", row
 
 
-def _of_folder(folder: Path, split: str) -> Iterator[Row]:
-    inside = sorted(p.name for p in folder.iterdir())
-    if "dataset_info.json" not in inside and "dataset_dict.json" not in inside:
-        raise DataError(
-            f"the folder {str(folder)!r} holds no data set that `save_to_disk` wrote, but "
-            f"{', '.join(inside[:5]) or 'nothing'}. Name a file in it instead."
-        )
+def _of_folder(folder: Path, split: str, *, config: str = "") -> Iterator[Row]:
+    saved = ("dataset_dict.json", "state.json")  # what `save_to_disk` writes, and no repository has
+    if not any((folder / name).is_file() for name in saved):
+        return _of_repository(folder, split, config)
     # Heavy: `datasets` takes a second to import.
     import datasets  # noqa: PLC0415
 
@@ -263,13 +269,64 @@ def _of_folder(folder: Path, split: str) -> Iterator[Row]:
     except Exception as error:  # whatever a damaged data set makes it raise
         raise DataError(f"the data set in {str(folder)!r} cannot be read: {error}") from error
     if isinstance(found, datasets.DatasetDict):
-        if split not in found:
-            raise DataError(
-                f"the data set in {str(folder)!r} has no split {split!r}. It has "
-                f"{', '.join(map(str, found))}: set `split`."
-            )
-        found = found[split]
+        found = _split_of(found, split, folder)
     return _numbered(found, folder.name)
+
+
+def _split_of(found: Mapping[Any, Any], split: str, folder: Path) -> Any:
+    known = {str(name): part for name, part in found.items()}
+    if split not in known:
+        raise DataError(
+            f"the data set in {str(folder)!r} has no split {split!r}. It has {', '.join(known)}: "
+            "set `split` (of held-out data `eval_split`)."
+        )
+    return known[split]
+
+
+def _of_repository(folder: Path, split: str, config: str) -> Iterator[Row]:
+    """The rows of a folder that is laid out as a data set of the hub is."""
+    # Heavy: `datasets` takes a second to import.
+    import datasets  # noqa: PLC0415
+
+    try:
+        builder = datasets.load_dataset_builder(str(folder), config or None)
+        files = _split_of(builder.config.data_files or {}, split, folder)
+        paths = [Path(file) for file in files]
+        if all(map(_is_ours, paths)) and _plain(builder.config):
+            return _of_files(folder, paths)
+        found = datasets.load_dataset(str(folder), config or None, split=split)
+    except DataError:
+        raise
+    except Exception as error:  # nothing that looks like data, no such configuration, damage
+        inside = sorted(p.name for p in folder.iterdir())
+        reason = str(error.__cause__ or error).partition("Example of usage")[0]
+        reason = " ".join(reason.split()).rstrip(".")
+        raise DataError(
+            f"the folder {str(folder)!r} is no data set that can be read: {reason}. It holds "
+            f"{', '.join(inside[:5]) or 'nothing'}. Name a file in it, or one of its "
+            f"configurations as {folder.name}:NAME."
+        ) from error
+    return _numbered(found, folder.name)
+
+
+def _of_files(folder: Path, files: Sequence[Path]) -> Iterator[Row]:
+    for file in files:
+        place = Path(os.path.relpath(file, folder.resolve())).as_posix()
+        yield from _of_file(file, f"{folder.name}/{place}")
+
+
+def _plain(config: Any) -> bool:
+    """Whether a configuration only says which files there are."""
+    told = {key: getattr(config, key) for key in ("name", "version", "data_dir", "data_files")}
+    return replace(type(config)(), **told, description=config.description) == config
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether the file is read here, where its lines have numbers."""
+    if file.suffix != ".json":
+        return file.suffix in _SUFFIXES
+    with file.open(encoding="utf-8-sig", errors="replace") as text:
+        return text.read(1000).lstrip().startswith("[")  # else JSON lines, or one object
 
 
 def _of_hub(name: str, split: str) -> Iterator[Row]:
@@ -310,7 +367,7 @@ def _stored(name: str, split: str, *, reason: str) -> Any:
 def _absent(name: str, reason: str) -> str:
     return (
         f"there is no file or folder {name!r} here, and {reason}. Give a file that ends in "
-        f"{', '.join(_SUFFIXES)}, a folder that `save_to_disk` wrote, or a data set's hub name."
+        f"{', '.join(_SUFFIXES)}, a folder with a data set, or a data set's hub name."
     )
 
 

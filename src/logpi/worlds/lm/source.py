@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from logpi.core.errors import NonFiniteError
 from logpi.core.seeds import mix
 from logpi.core.types import Batch
 from logpi.worlds.lm.batches import batch_of_completions, joined
@@ -71,8 +72,17 @@ class SampledSource:
         chosen = self._shuffle.take(self._prompts_per_batch)
         prompts = [self._prompts[i] for i in chosen]
         seed = mix(self._seed, iteration, draw)
-        rollout = decode(lm, prompts, copies=self._group_size, sampling=self._sampling, seed=seed)
         of_row = [i for i in chosen for _ in range(self._group_size)]
+        told = {"copies": self._group_size, "sampling": self._sampling, "seed": seed}
+        try:
+            rollout = decode(lm, prompts, **told)
+        except NonFiniteError as error:  # no batch was made: the prompts are all there is to tell
+            of = {"iteration": iteration + 1}
+            error.records = [
+                {**of, "row": row, "prompt": self._examples[of_row[row]].prompt}
+                for row in error.rows or ()
+            ]
+            raise
         judged = self._judge(lm, rollout, of_row)
         baseline = self._greedy(lm, prompts, chosen) if self._compare == "greedy" else None
         return self._batch(rollout, judged, baseline)

@@ -54,7 +54,8 @@ def place_rewards(
     Raises `RewardError` where a list was returned for completions without steps, or a list of
     another length than the completion has steps.
     """
-    reward = torch.zeros(rollout.inputs.tokens.shape, dtype=rollout.logp.dtype)
+    # In double precision, as rewards come: one too large for the model's is infinite, and seen.
+    reward = torch.zeros(rollout.inputs.tokens.shape, dtype=torch.float64)
     scored = torch.zeros(reward.shape, dtype=torch.bool)
     missing = torch.tensor([r is None for r in rewards], dtype=torch.bool)
     lengths = rollout.inputs.length.tolist()
@@ -70,7 +71,7 @@ def place_rewards(
             scored[row, lengths[row] - 1] = True
     device = rollout.inputs.tokens.device
     steps = scored.to(device) if separator is not None else None
-    return reward.to(device), steps, missing.to(device)
+    return reward.to(device, rollout.logp.dtype), steps, missing.to(device)
 
 
 def _ends_of(

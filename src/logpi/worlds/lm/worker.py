@@ -59,7 +59,10 @@ def number(value: Any) -> float | list[float] | None:
     if value is None:
         return None
     if isinstance(value, int | float):  # bool is an int
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # a whole number beyond every float is none that can be used
+            return float("inf") if value > 0 else float("-inf")
     if isinstance(value, list | tuple):
         return [_one(x) for x in value]
     if hasattr(value, "tolist"):  # a NumPy or torch scalar or vector

@@ -6,10 +6,10 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from logpi.core.errors import ConfigError
@@ -34,6 +34,10 @@ from logpi.worlds.lm.source import SampledSource
 from logpi.worlds.settings import Settings
 
 __all__ = ["LM", "OpenLM"]
+
+
+def _listed(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
 
 
 class LM(Settings):
@@ -96,7 +100,9 @@ class LM(Settings):
     min_p: float = Field(
         default=0.0, ge=0, lt=1, description="sample tokens of at least this share of the likeliest"
     )
-    stop: tuple[str, ...] = Field(default=(), description="texts that end a completion")
+    stop: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="texts that end a completion, or one text"
+    )
     dtype: str = Field(default="float32", description="float32, bfloat16, float16, float64 or auto")
     autocast: bool = Field(
         default=False, description="train under bfloat16 autocast, keeping float32 weights"
@@ -176,7 +182,7 @@ class LM(Settings):
             reference = None
             if "logp_ref" in recipe.reads:
                 scratch = resources.enter_context(tempfile.TemporaryDirectory())
-                reference = _open_reference(self, self.reference or self.model, Path(scratch))
+                reference = _open_reference(self, self.reference or self.model, Path(scratch), lm)
             return _pair_evaluator(self, policy, recipe, reference)
         rewards = _open_rewards(self, resources)
         return _open_evaluator(self, policy, recipe, rewards, seed=seed)
@@ -260,7 +266,9 @@ def _open_evaluator(
     )
 
 
-def _open_reference(config: LM, model: str | Path, scratch: Path) -> LMPolicy:
+def _open_reference(
+    config: LM, model: str | Path, scratch: Path, judged: LanguageModel
+) -> LMPolicy:
     lm = load(
         _folder(model, scratch),
         dtype=config.dtype,
@@ -268,6 +276,12 @@ def _open_reference(config: LM, model: str | Path, scratch: Path) -> LMPolicy:
         attention=config.attention,
         called=str(model),
     )
+    if lm.vocabulary < judged.vocabulary:
+        raise ConfigError(
+            f"the reference policy {str(model)!r} knows {lm.vocabulary} tokens, but the model "
+            f"{judged.vocabulary}, so it cannot judge all that the model may write. Give a "
+            "reference with the model's own tokenizer."
+        )
     lm.model.requires_grad_(False)
     return LMPolicy(lm, token_budget=config.token_budget, autocast=config.autocast)
 
@@ -307,7 +321,7 @@ class OpenLM:
         given = self.config.reference
         if given is None:
             return self.policy.reference()
-        return _open_reference(self.config, given, self._scratch)
+        return _open_reference(self.config, given, self._scratch, self.lm)
 
     def _open_evaluator(self) -> Evaluator | PairEvaluator:
         config, recipe = self.config, self.recipe
@@ -317,9 +331,8 @@ class OpenLM:
 
     def _open_source(self) -> Source:
         c, lm, kind = self.config, self.lm, _KINDS.get(self.recipe.data, "prompts")
-        encoded = encode_all(
-            lm.tokenizer, self._examples, kind=kind, context=lm.context, eos=lm.eos
-        )
+        limits = {"context": lm.context, "vocabulary": lm.vocabulary, "eos": lm.eos}
+        encoded = encode_all(lm.tokenizer, self._examples, kind=kind, **limits)
         if kind == "demonstrations":
             return DemonstrationSource(encoded, rows=c.prompts_per_batch, seed=self._seed)
         if kind == "pairs":

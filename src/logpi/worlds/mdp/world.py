@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray
 from pydantic import Field, field_serializer, field_validator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from logpi.core.errors import ConfigError
+from logpi.core.errors import ConfigError, ModelError
 from logpi.core.recipe import Recipe
 from logpi.core.types import Batch, Critic, Source
 from logpi.worlds.mdp import zoo
@@ -180,9 +181,15 @@ class MDP(Settings):
         return Measure(m, policy, horizon=self.horizon, reference=frozen, beta=recipe.beta)
 
     def policy_in(self, folder: str | Path) -> SoftmaxPolicy:
-        """The policy of an exported folder."""
-        policy = self.policy_of(self.model_of())
-        policy.load_state_dict(load_file(Path(folder) / "policy.safetensors"))
+        """The policy of an exported folder; raises `ModelError` where it is not of this model."""
+        policy, file = self.policy_of(self.model_of()), Path(folder) / "policy.safetensors"
+        try:
+            policy.load_state_dict(load_file(file))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise ModelError(
+                f"{file} holds no policy of this model that could be read ({error}). Give the "
+                "folder that a run's export wrote."
+            ) from error
         return policy.copy()
 
     def open(self, name: str, recipe: Recipe, *, seed: int, scratch: Path) -> OpenMDP:
