@@ -166,6 +166,24 @@ def test_failures_say_environment_seed_and_step(how, says):
         vector.step([0, 0])
 
 
+class Choices(Scripted):
+    """Shows the step as one of three."""
+
+    observation_space = gymnasium.spaces.Discrete(3)
+
+    def seen(self):
+        return self.at
+
+
+def test_observations_that_their_space_does_not_hold_are_named():
+    vector = entry([partial(Choices, (9, True))] * 2, AutoresetMode.NEXT_STEP)
+    vector.reset()
+    vector.step([0, 0])
+    vector.step([0, 0])
+    with pytest.raises(EnvironmentFailure, match=r"0\.\.1 gave observations .* not in Discrete\(3"):
+        vector.step([0, 0])
+
+
 def test_one_that_does_not_say_how_it_resets_is_refused():
     many = SyncVectorEnv([Scripted])
     many.metadata = {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from functools import partial
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from logpi.core.errors import ConfigError, EnvironmentFailure
 from logpi.worlds.gym.spaces import Actions
@@ -227,6 +229,49 @@ def test_shapes_and_masks_that_are_wrong_are_named():
     vector.reset()
     with pytest.raises(EnvironmentFailure, match="gave no action mask, but gave one before"):
         vector.step([0])
+
+
+class Odd(gymnasium.Env):
+    """Shows something of its space at a reset, and afterwards what it is told."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, space, then):
+        self.observation_space, self.then = space, then
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.then, 0.0, False, False, {}
+
+
+BOX, PARTS = spaces.Box(-1, 1, (3,)), spaces.Dict(a=spaces.Box(-1, 1, (2,)), b=spaces.Discrete(2))
+
+
+@pytest.mark.parametrize(
+    ("space", "then", "says"),
+    [
+        (BOX, np.zeros(4), r"of shape \(4,\) instead of \(3,\)"),
+        (BOX, np.zeros(1), r"of shape \(1,\) instead of \(3,\)"),  # NumPy would spread it
+        (BOX, 0.5, r"of shape \(\) instead of \(3,\)"),
+        (BOX, None, r"of shape \(\) instead of \(3,\)"),
+        (spaces.Box(0, 255, (36, 36, 3), np.uint8), np.zeros((36, 36)), r"of shape \(36, 36\)"),
+        (spaces.Discrete(4), 4, r"not in Discrete\(4\) \(IndexError: index 4 is out of bounds"),
+        (spaces.Discrete(4), -1, r"not in Discrete\(4\) \(IndexError: 1 below the first"),
+        (spaces.Discrete(4), 1.5, r"not in Discrete\(4\) \(TypeError"),
+        (spaces.MultiDiscrete([2, 3]), np.array([0, -2]), "IndexError: 2 below the first"),
+        (PARTS, {"a": np.zeros(3), "b": 0}, r"not in Dict\(.* \(ValueError"),
+        (PARTS, {"a": np.zeros(2)}, r"not in Dict\(.* \(KeyError: 'b'\)"),
+        (PARTS, {"a": np.zeros(2), "b": 2}, r"not in Dict\(.* \(IndexError"),
+    ],
+    ids=str,
+)
+def test_a_step_that_shows_what_its_space_does_not_hold_is_named(space, then, says):
+    vector = Sync([partial(Odd, space, space.sample()), partial(Odd, space, then)], 0)
+    vector.reset()
+    with pytest.raises(EnvironmentFailure, match=f"environment 1 gave an observation .*{says}"):
+        vector.step([0, 0])
 
 
 def test_ready_actions_are_a_copy_of_the_right_kind():

@@ -40,6 +40,7 @@ class Entry:
         self._dtype = env.single_action_space.dtype
         self._autoreset = _autoreset_of(env)
         self._seed = self._steps = 0
+        self._all = f"0..{self.num - 1}"
         self._nobody = np.zeros(self.num, dtype=np.bool_)
         self._nobody.flags.writeable = False
         self._ended, self._over = self._nobody, False  # whose last step ended; whether one did
@@ -167,7 +168,13 @@ class Entry:
 
     def _flat(self, observation: Any) -> ndarray:
         """A copy: the environment may write the next observation where it wrote this one."""
-        return np.array(self.observations.flatten(observation, self.num))
+        try:
+            return np.array(self.observations.flatten(observation, self.num))
+        except Exception as error:
+            space, told = self._env.single_observation_space, f"{type(error).__name__}: {error}"
+            raise self._failed(
+                self._all, f"gave observations that are not in {space} ({told})"
+            ) from error
 
     def _finals(self, following: ndarray, finals: Any, done: ndarray) -> ndarray:
         """Where an episode ended, what it showed last; elsewhere what follows."""
@@ -206,7 +213,7 @@ class Entry:
                 raise self._failed(bad, "gave an observation that is NaN or infinite")
 
     def _raised(self, error: Exception) -> EnvironmentFailure:
-        return self._failed(f"0..{self.num - 1}", f"raised {type(error).__name__}: {error}")
+        return self._failed(self._all, f"raised {type(error).__name__}: {error}")
 
     def _failed(self, number: int | str, what: str) -> EnvironmentFailure:
         return failure(number, what, seed=self._seed, step=self._steps)

@@ -144,11 +144,20 @@ class Reader:
             return np.asarray(observation, self._dtype).reshape(self.observations.shape)
         return self._flat([observation])[0]
 
+    def fits(self, observation: Any) -> bool:
+        """Whether it has a row's shape; what has parts is looked at when it is read."""
+        return self._shape is None or np.shape(observation) == self._shape
+
     def wrong(self, observation: Any) -> str:
-        """What is wrong with an observation's shape, or nothing."""
-        if self._shape is None or np.shape(observation) == self._shape:
-            return ""
-        return f"gave an observation of shape {np.shape(observation)} instead of {self._shape}"
+        """Why an observation cannot be read, or nothing."""
+        if not self.fits(observation):
+            return f"gave an observation of shape {np.shape(observation)} instead of {self._shape}"
+        try:
+            self.one(observation)
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            return f"gave an observation that is not in {self._space} ({told})"
+        return ""
 
     def _flat(self, rows: Any) -> ndarray:
         n = len(rows)
@@ -236,7 +245,7 @@ def _flattening(space: Any, what: str) -> tuple[int, Callable[[Any, int], ndarra
     if kind == "Discrete":
         one = np.eye(int(space.n), dtype=np.float32)
         first = int(space.start)
-        return int(space.n), lambda x, n: one[np.asarray(x).reshape(n) - first]
+        return int(space.n), lambda x, n: _one_hot(one, np.asarray(x).reshape(n) - first)
     if kind == "MultiDiscrete":
         first = np.broadcast_to(getattr(space, "start", 0), space.shape)
         return _choices([int(k) for k in space.nvec.ravel()], first.ravel())
@@ -253,9 +262,17 @@ def _choices(sizes: list[int], first: ndarray) -> tuple[int, Callable[[Any, int]
 
     def flatten(x: Any, n: int) -> ndarray:
         chosen = np.asarray(x).reshape(n, len(sizes)) - first
-        return np.concatenate([one[chosen[:, j]] for j, one in enumerate(tables)], axis=1)
+        hot = [_one_hot(one, chosen[:, j]) for j, one in enumerate(tables)]
+        return np.concatenate(hot, axis=1)
 
     return sum(sizes), flatten
+
+
+def _one_hot(one: ndarray, chosen: ndarray) -> ndarray:
+    """Rows of the unit matrix, which NumPy would count from its end where a number is negative."""
+    if chosen.min() < 0:
+        raise IndexError(f"{-chosen.min()} below the first")
+    return one[chosen]
 
 
 def _unsupported(space: Any, what: str) -> ConfigError:

@@ -136,7 +136,8 @@ class Sync:
             if waits[i]:
                 rows[i] = self._rows[i]
                 continue
-            rows[i], reward[i], ended, cut, info = env.step(given[i])
+            observation, reward[i], ended, cut, info = env.step(given[i])
+            self._put(rows, i, observation)
             if ended or cut:
                 terminated[i], truncated[i] = bool(ended), bool(cut)
                 done.append(i)
@@ -180,7 +181,8 @@ class Sync:
         self._rows, self._masks = self._reader.empty(), None
         for i, running in enumerate(self._history.restore(state)):
             env = self._envs[i]
-            self._rows[i], info, whole = env.replay(running.seed, running.actions)
+            observation, info, whole = env.replay(running.seed, running.actions)
+            self._put(self._rows, i, observation)
             self._note_mask(i, info)
             if not whole or digest(self._reader.one(self._rows[i])) != running.shows:
                 lost.append(env.number)
@@ -202,15 +204,23 @@ class Sync:
         return seed is not None
 
     def _show(self, i: int, seed: int) -> None:
-        env = self._envs[i]
-        observation, info = env.reset(seed)
-        if wrong := self._reader.wrong(observation):
-            raise env.failed(wrong)
-        self._rows[i] = observation
+        observation, info = self._envs[i].reset(seed)
+        self._put(self._rows, i, observation)
         self._note_mask(i, info)
 
+    def _put(self, rows: Any, i: int, observation: Any) -> None:
+        if not self._reader.fits(observation):
+            raise self._envs[i].failed(self._reader.wrong(observation))
+        rows[i] = observation
+
     def _seen(self) -> ndarray:
-        flat = self._reader.flat(self._rows)
+        try:
+            flat = self._reader.flat(self._rows)
+        except Exception:  # of a part of one of them
+            for env, row in zip(self._envs, self._rows, strict=True):
+                if wrong := self._reader.wrong(row):
+                    raise env.failed(wrong) from None
+            raise
         if not all_finite(flat):
             bad = ~np.isfinite(flat.reshape(self.num, -1)).all(1)
             raise self._envs[int(bad.argmax())].failed(
