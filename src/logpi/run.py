@@ -31,12 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Figures", "Run", "Stopped", "train", "train_config"]
 
 
-_WORLDS = {
-    "lm": ("logpi.worlds.lm.world", "LM"),
-    "mdp": ("logpi.worlds.mdp.world", "MDP"),
-    "gym": ("logpi.worlds.gym.world", "Gym"),
-}
-"""Where each kind of world is defined: only the one that runs is imported."""
+_WORLDS = {"lm": "LM", "mdp": "MDP", "gym": "Gym"}
+"""What `logpi` calls each kind of world: only the one that runs is imported."""
 
 
 class Stopped(Exception):  # not an error: somebody asked for it
@@ -318,8 +314,7 @@ def _validated(told: Mapping[str, Any], *, where: str) -> LM | MDP | Gym:
             f"`world.kind` in {where} is {kind!r}.{did_you_mean(str(kind), _WORLDS)} "
             f"It is {' or '.join(_WORLDS)}."
         )
-    module, name = _WORLDS[kind]
-    world = getattr(import_module(module), name)
+    world = getattr(import_module("logpi"), _WORLDS[kind])
     return validated(world, {**told, "kind": kind}, prefix="world.", where=where)
 
 

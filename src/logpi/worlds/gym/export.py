@@ -117,7 +117,7 @@ def save_onnx(policy: GymPolicy, path: str | Path) -> Path:
     if missing:
         raise ConfigError(
             f"writing ONNX needs {', '.join(missing)}, which this Python does not have. "
-            f"`pip install {' '.join(missing)}`, or take save_torchscript."
+            f"`pip install {' '.join(missing)}`, or write TorchScript, which needs none."
         )
     import onnxruntime  # noqa: PLC0415  # pyright: ignore[reportMissingImports]  # optional
 
