@@ -157,6 +157,13 @@ def test_without_a_best_one_it_says_how(run):
         _ = run.best.policy
     with pytest.raises(ConfigError, match="keep_best needs evaluations"):
         trained(run.directory / "no", evaluate={"keep_best": True})
+    with pytest.raises(ConfigError, match="stop_at needs evaluations"):
+        trained(run.directory / "no", evaluate={"stop_at": 475})
+
+
+def test_a_run_says_how_it_is_opened(run):
+    assert repr(run) == f"Run({str(run.directory)!r})"
+    assert repr(run.best) == f"Run({str(run.directory)!r}, best=True)"
 
 
 def test_equals_do_not_replace_what_is_there(tmp_path):

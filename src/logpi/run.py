@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -81,6 +82,11 @@ class Run:
         self.directory = Path(directory)
         self._world, self._folder = world, "best" if best else "model"
 
+    def __repr__(self) -> str:
+        """The call that opens it."""
+        best = ", best=True" if self._folder == "best" else ""
+        return f"Run({str(self.directory)!r}{best})"
+
     @property
     def config(self) -> RunConfig:
         """What the run was told."""
@@ -134,8 +140,8 @@ class Run:
         Raises `ConfigError` where the run has no held-out data or no model yet.
         """
         for name, count in (("examples", examples), ("samples", samples), ("episodes", episodes)):
-            if count is not None and count < 1:
-                raise ConfigError(f"{name} is {count}, but must be at least 1.")
+            if count is not None and (not isinstance(count, Integral) or count < 1):
+                raise ConfigError(f"{name} is {count!r}. Give a whole number of at least 1.")
         config = self.config
         world = self._world or world_of(config)
         self._need_model()

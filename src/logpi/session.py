@@ -46,13 +46,15 @@ class Session:
         config, trainer = self.config, self.trainer
         if resume:
             self._restore()
-        if not trainer.done and config.evaluate.every:
-            self.rundir.record(0, self._evaluate())
         with (
             Interrupt(quiet=self.quiet) as interrupt,
             self._reporter() as reporter,
             Loggers(config, self.rundir.path, done=trainer.done) as loggers,
         ):
+            if not trainer.done and config.evaluate.every:
+                figures = self._evaluate()
+                self.rundir.record(0, figures)
+                loggers.record(0, figures)
             while trainer.done < config.iterations:
                 metrics = self._iterate()
                 self.rundir.record(trainer.done, metrics)

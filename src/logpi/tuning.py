@@ -52,7 +52,7 @@ class Spec:
         if not space:
             raise ConfigError(
                 "there is nothing to search: give a range, as in optim.lr=log:1e-5..1e-2, "
-                "recipe.gamma=0.9..0.9999, minibatches=1..8 or world.activation=choice:tanh,relu."
+                "recipe.lam=0.9..1, minibatches=1..8 or world.activation=choice:tanh,relu."
             )
         return space
 

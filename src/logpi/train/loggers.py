@@ -69,7 +69,7 @@ class Loggers:
 class _TensorBoard:
     def __init__(self, folder: Path, done: int) -> None:
         module = _needed("torch.utils.tensorboard", key="log.tensorboard", package="tensorboard")
-        self._writer = module.SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+        self._writer = module.SummaryWriter(str(folder), purge_step=done + 1 if done else 0)
 
     def write(self, iteration: int, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():
