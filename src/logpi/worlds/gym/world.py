@@ -184,7 +184,7 @@ class Gym(Settings):
         if not made_at_once and self.mode != "envpool":  # whose environments are not Gymnasium's
             # Where environments may hang, the checker must not.
             limit = self.step_timeout if self.mode == "async" or self.watch else None
-            name = self.env if isinstance(self.env, str) else _name_of(self.env)
+            name = _name_of(self.env)
             for found in findings(self.env, self.options, timeout=limit):
                 print(f"logpi: Gymnasium finds of {name}: {found}", file=sys.stderr)
         vector = self.vector(seed=seed, one_by_one=recipe.critic is None)
@@ -260,7 +260,7 @@ class OpenGym:
         count = int(batch.mask[row].nonzero().max()) + 1 if batch.mask[row].any() else 0
         acted = [_short(a) for a in inputs.action[row, :count].tolist()]
         return {
-            "prompt": self.config.env if isinstance(self.config.env, str) else "environment",
+            "prompt": f"{_name_of(self.config.env)}: ",
             "completion": f"{count} decisions of environment {row}",
             "actions": [f"{a} " for a in acted],
         }
@@ -275,7 +275,9 @@ class OpenGym:
         self.vector.close()
 
 
-def _name_of(env: Callable[..., Any]) -> str:
+def _name_of(env: str | Callable[..., Any]) -> str:
+    if isinstance(env, str):
+        return env
     made = env.func if isinstance(env, partial) else env
     return getattr(made, "__name__", type(made).__name__)
 
