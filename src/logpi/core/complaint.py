@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,7 +84,7 @@ def _sentence(key: str, findings: list[Mapping[str, Any]], known: Sequence[str],
 def _choices(findings: Sequence[Mapping[str, Any]]) -> list[str]:
     """The texts that were possible."""
     told = (one["ctx"]["expected"] for one in findings if one["type"] == "literal_error")
-    return [word for text in told for word in re.findall(r"'([^']*)'", text)]
+    return [word for text in told for word in text.split("'")[1::2]]
 
 
 def _expected(findings: list[Mapping[str, Any]]) -> str:
