@@ -80,6 +80,11 @@ def test_only_figures_that_are_there_are_shown():
     assert headline({"kl_old": 0.5, "preferred": 0.25}) == ["preferred 25%", "KL 0.5000"]
 
 
+def test_the_kl_is_that_of_the_natural_step_where_there_was_one():
+    assert headline({"kl": 0.008, "kl_old": 1e-15}) == ["KL 0.0080"]
+    assert headline({"kl_old": 0.004}) == ["KL 0.0040"]
+
+
 def test_durations():
     assert [clock(s) for s in (0, 59.6, 3599, 3600)] == ["0:00", "1:00", "59:59", "1:00:00"]
 

@@ -128,8 +128,8 @@ def headline(metrics: Mapping[str, Any], *, decisions: str = "decisions") -> lis
     for key, label, form in _FIGURES:
         if isinstance(value := metrics.get(key), int | float):
             shown.append(f"{label} {value:{form}}")
-    kl = metrics.get("kl_reference", metrics.get("kl_old"))
-    if isinstance(kl, int | float):
+    known = (metrics[name] for name in ("kl_reference", "kl", "kl_old") if name in metrics)
+    if isinstance(kl := next(known, None), int | float):
         shown.append(f"KL {kl:.4f}")
     count, seconds = metrics.get("decisions"), metrics.get("seconds")
     if count and seconds:
