@@ -18,6 +18,7 @@ import logpi
 from logpi.cli import main
 from logpi.core.errors import ConfigError, RunError
 from logpi.train.best import Best, best_score, score_of
+from worlds.gym.scripted import Masked
 
 HAS_ONNX = all(importlib.util.find_spec(m) for m in ("onnx", "onnxscript", "onnxruntime"))
 
@@ -101,6 +102,16 @@ def test_torchscript_of_a_run_acts_as_it_does(run, tmp_path, capsys):
         run.export(tmp_path / "policy.bin")
     with pytest.raises(RunError, match="cannot be written"):
         run.export(path / "below-a-file.pt")
+
+
+def test_a_policy_of_environments_with_masks_is_exported_with_them(tmp_path):
+    run = trained(tmp_path, env=Masked)
+    path = run.export(tmp_path / "policy.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = torch.jit.load(str(path))
+    x = torch.zeros(3, 4)
+    assert script(x, torch.eye(3, dtype=torch.bool)).tolist() == [0, 1, 2]
 
 
 @pytest.mark.slow

@@ -166,10 +166,9 @@ class Run:
         unless they are named. Raises `ConfigError` where there is no environment, or it cannot be
         drawn.
         """
-        policy, config = self._acting("filmed"), self.config
+        world, policy = self._acting("filmed")
         folder = self.directory / "play"
         told = {"video": video, "strip": strip, "episodes": episodes, "seed": seed}
-        world: Any = self._world or world_of(config)
         return played.film(world, policy, folder, greedy=greedy, **told)
 
     def export(self, path: str | Path) -> Path:
@@ -177,16 +176,17 @@ class Run:
 
         Its normaliser is inside, and it was checked to act as the policy does.
         """
-        return played.export(self._acting("exported so"), path)
+        return played.export(*self._acting("exported so"), path)
 
-    def _acting(self, what: str) -> Any:
+    def _acting(self, what: str) -> tuple[Any, Any]:
+        """The environments, and the policy that acts in them."""
         kind = self.config.world["kind"]
         if kind != "gym":
             raise ConfigError(
                 f"{self.directory} is of the world `{kind}`, and only policies of environments "
                 f"can be {what}. Its model is in {self.model_dir}."
             )
-        return self.policy
+        return self._world or world_of(self.config), self.policy
 
     def _need_model(self) -> None:
         if self._folder == "best" and not self.model_dir.is_dir():

@@ -138,6 +138,18 @@ class Gym(Settings):
             watch=self.watch,
         )
 
+    def gives_masks(self) -> bool:
+        """Whether the environments say which actions are allowed.
+
+        >>> Gym("CartPole-v1").gives_masks()
+        False
+        """
+        vector = self.vector(seed=0, num_envs=1, one_by_one=True)
+        try:
+            return vector.reset()[1] is not None
+        finally:
+            vector.close()
+
     def policy_of(self, observations: Observations, actions: Actions, *, seed: int) -> GymPolicy:
         """The policy that training starts from."""
         normaliser = Normaliser(observations.shape) if self.normalise_observations else None
