@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from logpi.worlds.gym.closed import ClosedNets, closed_nets
 from logpi.worlds.gym.critic import QNet, ValueNet
 from logpi.worlds.gym.export import load, save
 from logpi.worlds.gym.given import own_net
-from logpi.worlds.gym.make import Mode, findings, make_one, make_vector
+from logpi.worlds.gym.make import Mode, findings, make_one, make_vector, name_of
 from logpi.worlds.gym.measure import Measure
 from logpi.worlds.gym.normalise import Normaliser, RewardScale
 from logpi.worlds.gym.normalised import NormalisedSource, rescaling
@@ -196,7 +195,7 @@ class Gym(Settings):
         if not made_at_once and self.mode != "envpool":  # whose environments are not Gymnasium's
             # Where environments may hang, the checker must not.
             limit = self.step_timeout if self.mode == "async" or self.watch else None
-            name = _name_of(self.env)
+            name = name_of(self.env)
             for found in findings(self.env, self.options, timeout=limit):
                 print(f"logpi: Gymnasium finds of {name}: {found}", file=sys.stderr)
         vector = self.vector(seed=seed, one_by_one=recipe.critic is None)
@@ -272,7 +271,7 @@ class OpenGym:
         count = int(batch.mask[row].nonzero().max()) + 1 if batch.mask[row].any() else 0
         acted = [_short(a) for a in inputs.action[row, :count].tolist()]
         return {
-            "prompt": f"{_name_of(self.config.env)}: ",
+            "prompt": f"{name_of(self.config.env)}: ",
             "completion": f"{count} decisions of environment {row}",
             "actions": [f"{a} " for a in acted],
         }
@@ -285,13 +284,6 @@ class OpenGym:
         """Close the environments, and let others have the threads that they had."""
         self._threads.close()
         self.vector.close()
-
-
-def _name_of(env: str | Callable[..., Any]) -> str:
-    if isinstance(env, str):
-        return env
-    made = env.func if isinstance(env, partial) else env
-    return getattr(made, "__name__", type(made).__name__)
 
 
 def _short(action: float | list[float]) -> str:
