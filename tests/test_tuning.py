@@ -46,6 +46,16 @@ def test_every_trial_is_a_run_and_the_best_command_repeats_it(home):
     assert Run(home / "runs" / "again").metrics[-1]["eval/return"] == best.score
 
 
+def test_a_study_may_be_told_the_length_of_its_trials_in_decisions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ("world.num_envs=2..3", "world.steps=4", "total_steps=24", "world.evaluate_episodes=1")
+    asked = Spec(source="a2c/cartpole", words=few)
+    (trial,) = search(asked, tmp_path / "study", trials=1)
+    run = Run(tmp_path / "study" / "trial-0")
+    assert run.done == {2: 3, 3: 2}[trial.values["world.num_envs"]]
+    assert "total_steps=24" in command(asked, trial)
+
+
 def test_a_study_goes_on_as_if_it_had_not_stopped(home):
     whole = search(spec(), home / "whole", trials=5)
     search(spec(), home / "parts", trials=2)

@@ -171,7 +171,7 @@ class Blind(gymnasium.Env):
     ("made", "says"),
     [
         (lambda: 3, "`<lambda>` made a int, .* no observation_space, no action_space, no reset"),
-        (Blind, "`Blind` made a Blind, .* has no observation_space. Return a gymnasium.Env, with"),
+        (Blind, "`Blind` made a Blind, .* has no observation_space. Return a gymnasium.Env"),
     ],
 )
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -227,7 +227,7 @@ def _whole(env: str | Callable[..., Any], made: Any, parts: Sequence[str]) -> An
     if missing := [name for name in parts if not hasattr(made, name)]:
         raise ConfigError(
             f"`{name_of(env)}` made a {type(made).__name__}, which is no environment of "
-            f"Gymnasium: it has no {', no '.join(missing)}. Return a gymnasium.Env, with its spaces."
+            f"Gymnasium: it has no {', no '.join(missing)}. Return a gymnasium.Env."
         )
     return made
 
