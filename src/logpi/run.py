@@ -315,6 +315,8 @@ def _check_arguments(directory: Any, callbacks: Any) -> None:
 
 def _validated(told: Mapping[str, Any], *, where: str) -> LM | MDP | Gym:
     kind = told.get("kind", "lm")
+    if "env" in told and kind == "lm":  # which it is where nobody says
+        raise ConfigError(f"`world.env` in {where} is of environments: add `world.kind=gym`.")
     if not isinstance(kind, str) or kind not in _WORLDS:
         raise ConfigError(
             f"`world.kind` in {where} is {kind!r}.{did_you_mean(str(kind), _WORLDS)} "
