@@ -38,6 +38,7 @@ class Session:
         self.trainer, self.rundir, self.quiet = trainer, rundir, quiet
         self.config, self.callbacks = rundir.config, callbacks
         self._why: str | None = None
+        self._failure = rundir.path / "failure.json"
         self._latest = Latest(rundir.path / "checkpoints")
         self._best = Best(rundir.path / "best") if self.config.evaluate.keep_best else None
 
@@ -71,6 +72,7 @@ class Session:
                     self._keep()
         self._checkpoint()
         self._latest.remove()
+        self._failure.unlink(missing_ok=True)  # what failed once has gone well
         self._refuse_fruitless()
         with self.rundir.exporting() as folder:
             trainer.world.export(folder)
@@ -96,7 +98,9 @@ class Session:
             self._dump(error)
             raise
         except EnvironmentFailure as error:
-            self._leave(error)
+            self._tell(error)
+            if trainer.done:
+                self._checkpoint()
             raise
         self.rundir.record_decisions(outcome.decisions)
         every = config.evaluate.every
@@ -137,7 +141,11 @@ class Session:
 
     def _evaluate(self) -> dict[str, float]:
         trainer = self.trainer
-        figures = trainer.world.evaluate(examples=self.config.evaluate.examples)
+        try:
+            figures = trainer.world.evaluate(examples=self.config.evaluate.examples)
+        except EnvironmentFailure as error:
+            self._tell(error)
+            raise
         if self._best is not None:
             self._best.consider(trainer.done, figures, trainer.world.export)
         return {f"eval/{name}": value for name, value in figures.items()}
@@ -157,13 +165,15 @@ class Session:
         path = self.rundir.path / "nonfinite.jsonl"
         path.write_text("".join(json.dumps(r) + "\n" for r in error.records), encoding="utf-8")
 
-    def _leave(self, error: EnvironmentFailure) -> None:
-        """Keep what was learned, and how to see the failure again."""
+    def _tell(self, error: EnvironmentFailure) -> None:
+        """Keep how to see the failure again, and say so."""
         told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
-        path = self.rundir.path / "failure.json"
-        path.write_text(json.dumps({"what": str(error), **told}) + "\n", encoding="utf-8")
-        if self.trainer.done:
-            self._checkpoint()
+        text = json.dumps({"what": str(error), **told}) + "\n"
+        self._failure.write_text(text, encoding="utf-8")
+        error.args = (
+            f"{error} Repair the environment, then go on with `logpi train --resume "
+            f"{self.rundir.path}`; {self._failure} holds the actions that lead here.",
+        )
 
     def _keep(self) -> None:
         """What this iteration left: on the disk for certain, or at least out of this process."""

@@ -181,10 +181,17 @@ def test_one_that_fails_in_an_evaluation_keeps_what_was_learned(tmp_path):
                 raise OSError("no such file")
             return super().reset(seed=seed)
 
-    with pytest.raises(EnvironmentFailure, match="environment 1 raised OSError"):
+    told = tmp_path / "part" / "failure.json"
+    with pytest.raises(EnvironmentFailure, match="environment 1 raised OSError") as found:
         trained(tmp_path / "part", Shy)
+    assert f"`logpi train --resume {tmp_path / 'part'}`; {told} holds" in str(found.value)
+    assert json.loads(told.read_text())["seed"] == mix(0, 0xE7A2, 1) % 2**31
     assert logpi.Run(tmp_path / "part").done == 7
     mended.touch()
     whole, part = trained(tmp_path / "whole", Shy), trained(tmp_path / "part", Shy, resume=True)
     assert same(part, whole)
-    assert part.evaluate() == whole.evaluate()
+    assert not told.exists()  # it went well in the end
+    mended.unlink()
+    with pytest.raises(EnvironmentFailure) as alone:  # of no run that could be gone on with
+        part.evaluate()
+    assert "--resume" not in str(alone.value)
