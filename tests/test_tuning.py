@@ -202,6 +202,18 @@ def test_without_optuna_it_says_what_to_install(home, monkeypatch):
         search(spec(), home / "study", trials=1)
 
 
+def test_many_keys_are_read_whole_in_a_narrow_terminal(home, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    ranges = ["optim.weight_decay=0.01..0.1", "optim.clip=0.1..1", "optim.eps=log:1e-9..1e-8"]
+    ranges += [LR, "world.starts_per_batch=1..4", "minibatches=1..2", "optim.warmup=0..2"]
+    assert main(["tune", "run.yaml", *ranges, "--trials", "1", "--name", "s"]) == 0
+    *table, command = capsys.readouterr().out.strip().splitlines()
+    assert not [line for line in table if "…" in line]
+    for key in ("weight_decay", "starts_per_batch", "minibatches", "warmup"):
+        assert key in "\n".join(table)
+    assert command.startswith("logpi train run.yaml")
+
+
 def test_from_the_command_line(home, capsys):
     assert main(["tune", "run.yaml", LR, "--trials", "2", "--name", "s"]) == 0
     told = capsys.readouterr()
