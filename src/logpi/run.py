@@ -366,6 +366,8 @@ def train_config(
     wanted = directory or config.directory
     if wanted is not None and not resume:
         refuse_existing(Path(wanted))  # before a model is loaded for nothing
+    if config.evaluate.stop_at is not None and not (config.evaluate.every or resume):
+        raise ConfigError("evaluate.stop_at needs evaluations to stop at: set evaluate.every=10.")
     with contextlib.ExitStack() as resources:
         scratch = Path(resources.enter_context(tempfile.TemporaryDirectory()))
         opened = world.open(config.recipe_name, recipe, seed=config.seed, scratch=scratch)

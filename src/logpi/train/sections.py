@@ -155,9 +155,7 @@ class EvaluateConfig(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _measured_on_the_way(self) -> Self:
+    def _best_of_several(self) -> Self:
         if self.keep_best and not self.every:
             raise ValueError("keep_best needs evaluations to choose from: set evaluate.every=10")
-        if self.stop_at is not None and not self.every:
-            raise ValueError("stop_at needs evaluations to stop at: set evaluate.every=10")
         return self
