@@ -117,21 +117,21 @@ class Reader:
         """For `num` environments with that space."""
         self.observations = observations_of(space)
         self._space, self._num = space, num
-        self._shape = tuple(space.shape) if _name(space) == "Box" else None
+        self.shape = tuple(space.shape) if _name(space) == "Box" else None
         self._image = self.observations.image
         self._dtype = np.uint8 if self._image else np.float32
 
     def empty(self) -> Any:
         """Room for one observation of each, to be filled by number: `rows[i] = observation`."""
-        if self._shape is None:
+        if self.shape is None:
             return [None] * self._num
-        return np.empty((self._num, *self._shape), dtype=self._dtype)
+        return np.empty((self._num, *self.shape), dtype=self._dtype)
 
     def flat(self, rows: Any) -> ndarray:
         """The filled rows as the policy reads them, [n, *shape]."""
         if self._image:
             return self.observations.flatten(rows, self._num)
-        if self._shape is not None:
+        if self.shape is not None:
             return rows.reshape(self._num, *self.observations.shape)
         return self._flat(rows)
 
@@ -140,18 +140,18 @@ class Reader:
         if self._image:
             shown = np.asarray(observation, np.uint8).reshape(1, *self._space.shape)
             return self.observations.flatten(shown, 1)[0]
-        if self._shape is not None:
+        if self.shape is not None:
             return np.asarray(observation, self._dtype).reshape(self.observations.shape)
         return self._flat([observation])[0]
 
     def fits(self, observation: Any) -> bool:
         """Whether it has a row's shape; what has parts is looked at when it is read."""
-        return self._shape is None or np.shape(observation) == self._shape
+        return self.shape is None or np.shape(observation) == self.shape
 
     def wrong(self, observation: Any) -> str:
         """Why an observation cannot be read, or nothing."""
         if not self.fits(observation):
-            return f"gave an observation of shape {np.shape(observation)} instead of {self._shape}"
+            return f"gave an observation of shape {np.shape(observation)} instead of {self.shape}"
         try:
             self.one(observation)
         except Exception as error:

@@ -131,13 +131,16 @@ class Sync:
         given = chosen.tolist() if self.actions.kind == "discrete" else chosen
         rows, reward = self._reader.empty(), [0.0] * n
         terminated, truncated, done = [False] * n, [False] * n, list[int]()
-        waits = idle.tolist()
+        waits, shape = idle.tolist(), self._reader.shape
         for i, env in enumerate(self._envs):
             if waits[i]:
                 rows[i] = self._rows[i]
                 continue
             observation, reward[i], ended, cut, info = env.step(given[i])
-            self._put(rows, i, observation)
+            if observation.__class__ is ndarray and observation.shape == shape:
+                rows[i] = observation  # a call for each would cost more
+            else:
+                self._put(rows, i, observation)
             if ended or cut:
                 terminated[i], truncated[i] = bool(ended), bool(cut)
                 done.append(i)
