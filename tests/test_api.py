@@ -279,3 +279,49 @@ def test_help_is_quick():
         return end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
 
     assert min(seconds() for _ in range(5)) < 0.5
+
+
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        missing = name.partition(".")[0] == {missing!r}
+        return None if missing else super().find_spec(name, path, target)
+
+
+sys.meta_path = [Finder if x is PathFinder else x for x in sys.meta_path]
+from logpi.cli.app import main
+
+code = main({argv!r})
+import logpi
+
+try:
+    logpi.{world}
+except logpi.LogpiError:
+    print(code, "refused")
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "world", "argv"),
+    [
+        ("gymnasium", "Gym", ["train", "ppo/cartpole"]),
+        ("transformers", "LM", ["train", "grpo", "world.model=x", "world.data=y", "iterations=1"]),
+    ],
+)
+def test_a_missing_package_is_named_with_what_brings_it(missing, world, argv, tmp_path):
+    code = WITHOUT.format(missing=missing, argv=argv, world=world)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "2 refused"
+    assert done.stderr.startswith(f"ConfigError: logpi.{world} needs the package {missing}")
+    assert f"pip install 'logpi[{world.lower()}]'" in done.stderr

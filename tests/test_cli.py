@@ -122,7 +122,9 @@ def test_without_a_command_it_helps(capsys):
         (["train", "ppo/cartpole", "total_steps=0"], "`total_steps` in the arguments is 0"),
         (["train", "ppo/cartpole", "total_steps=many"], "should be a valid integer"),
         (["train", "reinforce/cartpole", "total_steps=9"], "nobody can count beforehand"),
-        (["tune", "ppo/cartpole", "total_steps=9", "optim.lr=0.1..1"], "mean `iterations`?"),
+        (["train", "ppo", "world.env=CartPole-v1", "iterations=1"], "add `world.kind=gym`"),
+        (["tune", "ppo/cartpole", "total_step=9", "optim.lr=0.1..1"], "mean `total_steps`?"),
+        (["tune", "reinforce/cartpole", "total_steps=9", "optim.lr=0.1..1"], "nobody can count"),
         (["play", "first", "--seed", "-1"], "'-1' is not a seed"),
     ],
 )

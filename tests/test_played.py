@@ -18,6 +18,7 @@ import logpi
 from logpi.cli import main
 from logpi.core.errors import ConfigError, RunError
 from logpi.train.best import Best, best_score, score_of
+from worlds.gym.scripted import Masked
 
 HAS_ONNX = all(importlib.util.find_spec(m) for m in ("onnx", "onnxscript", "onnxruntime"))
 
@@ -103,6 +104,16 @@ def test_torchscript_of_a_run_acts_as_it_does(run, tmp_path, capsys):
         run.export(path / "below-a-file.pt")
 
 
+def test_a_policy_of_environments_with_masks_is_exported_with_them(tmp_path):
+    run = trained(tmp_path, env=Masked)
+    path = run.export(tmp_path / "policy.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = torch.jit.load(str(path))
+    x = torch.zeros(3, 4)
+    assert script(x, torch.eye(3, dtype=torch.bool)).tolist() == [0, 1, 2]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_ONNX, reason="needs onnx, onnxscript and onnxruntime")
 def test_onnx_of_a_run_acts_as_it_does(run, tmp_path):
@@ -157,6 +168,13 @@ def test_without_a_best_one_it_says_how(run):
         _ = run.best.policy
     with pytest.raises(ConfigError, match="keep_best needs evaluations"):
         trained(run.directory / "no", evaluate={"keep_best": True})
+    with pytest.raises(ConfigError, match="stop_at needs evaluations"):
+        trained(run.directory / "no", evaluate={"stop_at": 475})
+
+
+def test_a_run_says_how_it_is_opened(run):
+    assert repr(run) == f"Run({str(run.directory)!r})"
+    assert repr(run.best) == f"Run({str(run.directory)!r}, best=True)"
 
 
 def test_equals_do_not_replace_what_is_there(tmp_path):

@@ -125,8 +125,18 @@ def test_a_run_that_is_filtered_away_is_an_error(world, tmp_path, capsys):
 
 def test_tensorboard_is_written_where_it_is_asked_for(folder, tmp_path):
     pytest.importorskip("tensorboard")
-    done = run("sft", folder, tmp_path / "run", log={"tensorboard": True})
-    assert list((done.directory / "tensorboard").rglob("events.out.tfevents.*"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    world = logpi.MDP("book_grid")
+    told = {"log": {"tensorboard": True}, "evaluate": {"every": 1}, "world": world}
+    done = run("a2c", folder, tmp_path / "run", **told)
+    events = EventAccumulator(str(done.directory / "tensorboard"))
+    events.Reload()
+    for name, first in (("eval/return", 0), ("gradient_norm", 1)):
+        drawn = {e.step: e.value for e in events.Scalars(name)}
+        kept = {line["iteration"]: line[name] for line in done.metrics if name in line}
+        assert drawn == pytest.approx(kept, rel=1e-6)
+        assert min(drawn) == first
 
 
 LORA = {"r": 2, "targets": ["q_proj", "v_proj"]}

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "logpi.views": ["logpi.core", "logpi.recipes", "logpi.train.rundir", "logpi.views"],
 }
 ROOTS = ["logpi", "logpi.__main__", "logpi.demo", "logpi.docs", "logpi.mdp", "logpi.run"]
-ROOTS += ["logpi.played", "logpi.session", "logpi.tuning"]
+ROOTS += ["logpi.length", "logpi.named", "logpi.played", "logpi.session", "logpi.tuning"]
 
 FORBIDDEN = {
     r"pickle\.load\(": "files are JSON, YAML or safetensors; nothing is unpickled from disk",

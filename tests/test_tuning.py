@@ -46,6 +46,16 @@ def test_every_trial_is_a_run_and_the_best_command_repeats_it(home):
     assert Run(home / "runs" / "again").metrics[-1]["eval/return"] == best.score
 
 
+def test_a_study_may_be_told_the_length_of_its_trials_in_decisions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ("world.num_envs=2..3", "world.steps=4", "total_steps=24", "world.evaluate_episodes=1")
+    asked = Spec(source="a2c/cartpole", words=few)
+    (trial,) = search(asked, tmp_path / "study", trials=1)
+    run = Run(tmp_path / "study" / "trial-0")
+    assert run.done == {2: 3, 3: 2}[trial.values["world.num_envs"]]
+    assert "total_steps=24" in command(asked, trial)
+
+
 def test_a_study_goes_on_as_if_it_had_not_stopped(home):
     whole = search(spec(), home / "whole", trials=5)
     search(spec(), home / "parts", trials=2)
@@ -190,6 +200,18 @@ def test_without_optuna_it_says_what_to_install(home, monkeypatch):
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=r"pip install 'logpi\[tune\]'"):
         search(spec(), home / "study", trials=1)
+
+
+def test_many_keys_are_read_whole_in_a_narrow_terminal(home, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    ranges = ["optim.weight_decay=0.01..0.1", "optim.clip=0.1..1", "optim.eps=log:1e-9..1e-8"]
+    ranges += [LR, "world.starts_per_batch=1..4", "minibatches=1..2", "optim.warmup=0..2"]
+    assert main(["tune", "run.yaml", *ranges, "--trials", "1", "--name", "s"]) == 0
+    *table, command = capsys.readouterr().out.strip().splitlines()
+    assert not [line for line in table if "…" in line]
+    for key in ("weight_decay", "starts_per_batch", "minibatches", "warmup"):
+        assert key in "\n".join(table)
+    assert command.startswith("logpi train run.yaml")
 
 
 def test_from_the_command_line(home, capsys):

@@ -14,7 +14,7 @@ from benchmarks.gym.lines import Line
 from benchmarks.gym.measure import Judge, Stopwatch, answer
 
 import logpi
-from logpi.run import recipe_of
+from logpi.named import recipe_of
 from logpi.train.config import build_config
 from logpi.train.loop import Trainer
 

@@ -53,6 +53,7 @@ _HOME = {
     "Stopped": "logpi.run",
     "recipe": "logpi.recipes",
 }
+_EXTRAS = {"Gym": "gym", "LM": "lm"}  # what brings the packages that a world needs
 _PACKAGES = ("audit", "core", "mdp", "train")  # `logpi.audit` and `logpi.train` can be called
 
 
@@ -64,9 +65,24 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(
             f"module 'logpi' has no attribute {name!r}. It has: {', '.join(__all__)}."
         )
-    value = getattr(import_module(_HOME[name]), name)
+    try:
+        value = getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if name not in _EXTRAS:
+            raise
+        raise _without(name, error) from error
     globals()[name] = value
     return value
+
+
+def _without(name: str, error: ModuleNotFoundError) -> Exception:
+    """The error that says what brings the package that a world was not imported for."""
+    from logpi.core.errors import ConfigError  # noqa: PLC0415 - comes with torch
+
+    return ConfigError(
+        f"logpi.{name} needs the package {error.name}, which is not installed. Install logpi with "
+        f"its extra: `pip install 'logpi[{_EXTRAS[name]}]'`."
+    )
 
 
 def __dir__() -> list[str]:

@@ -74,11 +74,12 @@ def _refuse_existing(path: str | Path) -> None:
         raise RunError(f"`{path}` already exists, and no file is overwritten. Give another name.")
 
 
-def export(policy: GymPolicy, path: str | Path) -> Path:
+def export(world: Gym, policy: GymPolicy, path: str | Path) -> Path:
     """The file, now holding the acting policy with its normaliser: .onnx, or .pt for TorchScript.
 
-    It was read again and acts as the policy does. Raises `ConfigError` for another name, or where
-    the packages that write ONNX are missing, and `RunError` where the file exists.
+    Where the environments give action masks it reads them too. It was read again and acts as the
+    policy does. Raises `ConfigError` for another name, or where the packages that write ONNX are
+    missing, and `RunError` where the file exists.
     """
     from logpi.worlds.gym.export import save_onnx, save_torchscript  # noqa: PLC0415 - needs gymnasium
 
@@ -95,7 +96,7 @@ def export(policy: GymPolicy, path: str | Path) -> Path:
         raise RunError(f"`{path}` cannot be written: {error.strerror or error}.") from error
     write = save_onnx if target.suffix == ".onnx" else save_torchscript
     try:
-        return write(policy, target)
+        return write(policy, target, masked=world.gives_masks())
     except BaseException:
         target.unlink(missing_ok=True)  # what does not act alike must not be found
         raise

@@ -5,24 +5,20 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import import_module
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-from pydantic import BaseModel, Field
+from typing import TYPE_CHECKING, Any
 
 from logpi import played
 from logpi.core.errors import ConfigError, RunError
-from logpi.core.nearest import did_you_mean
-from logpi.core.recipe import Recipe
-from logpi.recipes import recipe as named_recipe
+from logpi.length import how_long
+from logpi.named import given_world, recipe_of, world_of
 from logpi.session import Callback, Session
-from logpi.train.config import RunConfig, build_config, check_keys, python_reward, validated
+from logpi.train.config import RunConfig, build_config, check_keys
 from logpi.train.files import disk_full
 from logpi.train.loop import Trainer
 from logpi.train.rundir import RunDirectory, read_config, read_metrics, refuse_existing
-from logpi.worlds.settings import Settings
 
 if TYPE_CHECKING:
     from logpi.worlds.gym.world import Gym
@@ -30,14 +26,6 @@ if TYPE_CHECKING:
     from logpi.worlds.mdp.world import MDP
 
 __all__ = ["Figures", "Run", "Stopped", "train", "train_config"]
-
-
-_WORLDS = {
-    "lm": ("logpi.worlds.lm.world", "LM"),
-    "mdp": ("logpi.worlds.mdp.world", "MDP"),
-    "gym": ("logpi.worlds.gym.world", "Gym"),
-}
-"""Where each kind of world is defined: only the one that runs is imported."""
 
 
 class Stopped(Exception):  # not an error: somebody asked for it
@@ -85,6 +73,11 @@ class Run:
         """
         self.directory = Path(directory)
         self._world, self._folder = world, "best" if best else "model"
+
+    def __repr__(self) -> str:
+        """The call that opens it."""
+        best = ", best=True" if self._folder == "best" else ""
+        return f"Run({str(self.directory)!r}{best})"
 
     @property
     def config(self) -> RunConfig:
@@ -148,8 +141,9 @@ class Run:
         """
         told = {"examples": examples, "samples": samples, "episodes": episodes, "seed": seed}
         for name, count in told.items():
-            if count is not None and count < (least := int(name != "seed")):
-                raise ConfigError(f"{name} is {count}, but must be at least {least}.")
+            least = int(name != "seed")
+            if count is not None and (not isinstance(count, Integral) or count < least):
+                raise ConfigError(f"{name} is {count!r}. Give a whole number of at least {least}.")
         config = self.config
         world = self._world or world_of(config)
         self._need_model()
@@ -173,10 +167,9 @@ class Run:
         unless they are named. Raises `ConfigError` where there is no environment, or it cannot be
         drawn.
         """
-        policy, config = self._acting("filmed"), self.config
+        world, policy = self._acting("filmed")
         folder = self.directory / "play"
         told = {"video": video, "strip": strip, "episodes": episodes, "seed": seed}
-        world: Any = self._world or world_of(config)
         return played.film(world, policy, folder, greedy=greedy, **told)
 
     def export(self, path: str | Path) -> Path:
@@ -184,16 +177,17 @@ class Run:
 
         Its normaliser is inside, and it was checked to act as the policy does.
         """
-        return played.export(self._acting("exported so"), path)
+        return played.export(*self._acting("exported so"), path)
 
-    def _acting(self, what: str) -> Any:
+    def _acting(self, what: str) -> tuple[Any, Any]:
+        """The environments, and the policy that acts in them."""
         kind = self.config.world["kind"]
         if kind != "gym":
             raise ConfigError(
                 f"{self.directory} is of the world `{kind}`, and only policies of environments "
                 f"can be {what}. Its model is in {self.model_dir}."
             )
-        return self.policy
+        return self._world or world_of(self.config), self.policy
 
     def _need_model(self) -> None:
         if self._folder == "best" and not self.model_dir.is_dir():
@@ -240,73 +234,14 @@ def train(
     >>> run.metrics[-1]["iteration"], run.model_dir.name
     (1, 'model')
     """
-    world = _given(world)
+    world = given_world(world)
     _check_arguments(directory, callbacks)
     told = {"recipe": dict(recipe) if isinstance(recipe, Mapping) else recipe, **settings}
     check_keys(settings)
-    iterations = _length(world, recipe, iterations, total_steps)
+    iterations = how_long(world, recipe, iterations, total_steps)
     config = build_config({**told, "world": world.model_dump(), "iterations": iterations})
     how = {"directory": directory, "resume": resume, "quiet": quiet, "callbacks": callbacks}
     return train_config(config, world=world, **how)
-
-
-_HOW_LONG = "how long shall it train? Say iterations=100, or in environments total_steps=100_000."
-
-
-def _length(world: Any, recipe: Any, iterations: Any, total_steps: Any) -> Any:
-    if total_steps is None:
-        if iterations is None:
-            raise ConfigError(_HOW_LONG)
-        return iterations
-    return iterations_of(world, recipe, total_steps, iterations=iterations)
-
-
-class _Length(BaseModel):
-    total_steps: int = Field(ge=1)
-
-
-def iterations_of(
-    world: LM | MDP | Gym,
-    recipe: str | Mapping[str, Any],
-    total_steps: Any,
-    *,
-    iterations: Any = None,
-) -> int:
-    """How many iterations take so many decisions, rounded up.
-
-    >>> import logpi
-    >>> iterations_of(logpi.Gym("CartPole-v1", num_envs=8, steps=128), "ppo", 10_000)
-    10
-
-    Raises `ConfigError` where nobody can count them beforehand, or `iterations` were told as well.
-    """
-    if iterations is not None:
-        raise ConfigError(
-            "`iterations` and `total_steps` both say how long it trains. Leave one of them out."
-        )
-    a_turn = getattr(world, "steps_an_iteration", None)
-    if a_turn is None:
-        raise ConfigError(_HOW_LONG)
-    constants = dict(recipe) if isinstance(recipe, Mapping) else {"name": recipe}
-    name = constants.pop("name", "")
-    if named_recipe(name, **constants).critic is None:
-        raise ConfigError(
-            f"`{name}` learns from whole episodes, whose decisions nobody can count beforehand. "
-            "Say iterations=100 instead of total_steps."
-        )
-    count = validated(_Length, {"total_steps": total_steps}).total_steps
-    return -(-count // a_turn)
-
-
-def _given(world: Any) -> LM | MDP | Gym:
-    if isinstance(world, Mapping):
-        return _validated(world, where="the arguments")
-    if not isinstance(world, Settings):
-        raise ConfigError(
-            f"`world` is {world!r}. Give logpi.LM(...), logpi.MDP(...) or logpi.Gym(...), or a "
-            'mapping that says which: {"kind": "gym", "env": "CartPole-v1"}.'
-        )
-    return cast("LM | MDP | Gym", world)
 
 
 def _check_arguments(directory: Any, callbacks: Any) -> None:
@@ -318,43 +253,6 @@ def _check_arguments(directory: Any, callbacks: Any) -> None:
             f"`callbacks` is {callbacks!r}. Give a list of functions, each to be called with the "
             "number and the figures of an iteration."
         )
-
-
-def _validated(told: Mapping[str, Any], *, where: str) -> LM | MDP | Gym:
-    kind = told.get("kind", "lm")
-    if not isinstance(kind, str) or kind not in _WORLDS:
-        raise ConfigError(
-            f"`world.kind` in {where} is {kind!r}.{did_you_mean(str(kind), _WORLDS)} "
-            f"It is {' or '.join(_WORLDS)}."
-        )
-    module, name = _WORLDS[kind]
-    world = getattr(import_module(module), name)
-    return validated(world, {**told, "kind": kind}, prefix="world.", where=where)
-
-
-def world_of(config: RunConfig, *, reward: Any = None) -> LM | MDP | Gym:
-    """The world of a configuration; `reward` replaces a Python function, which no file holds."""
-    told = dict(config.world)
-    if reward is not None:
-        told["reward"] = reward
-    elif name := python_reward(told.get("reward")):
-        raise ConfigError(
-            f"this run's reward was the Python function {name}, which no file can hold. Give it "
-            "again: `--reward file.py:function` on the command line, or the world from Python."
-        )
-    for key in ("data", "eval_data", "model", "features", "env", "policy"):
-        if given := python_reward(told.get(key)):
-            raise ConfigError(
-                f"this run's `world.{key}` was given from Python ({given}) and is no text for "
-                "config.yaml. Give the world again from Python, or keep it in a file."
-            )
-    return _validated(told, where="the configuration")
-
-
-def recipe_of(config: RunConfig) -> Recipe:
-    """The recipe that a configuration names, with its constants."""
-    constants = {key: value for key, value in config.recipe.items() if key != "name"}
-    return named_recipe(config.recipe_name, **constants)
 
 
 def train_config(
@@ -374,6 +272,8 @@ def train_config(
         read_config(wanted or _unnamed())
     elif wanted is not None:
         refuse_existing(Path(wanted))
+    if config.evaluate.stop_at is not None and not (config.evaluate.every or resume):
+        raise ConfigError("evaluate.stop_at needs evaluations to stop at: set evaluate.every=10.")
     with contextlib.ExitStack() as resources:
         scratch = Path(resources.enter_context(tempfile.TemporaryDirectory()))
         with disk_full(scratch, "Nothing was written.", "begin again"):

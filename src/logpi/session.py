@@ -37,6 +37,7 @@ class Session:
         self.trainer, self.rundir, self.quiet = trainer, rundir, quiet
         self.config, self.callbacks = rundir.config, callbacks
         self._why: str | None = None
+        self._failure = rundir.path / "failure.json"
         self._latest = Latest(rundir.path / "checkpoints")
         self._best = Best(rundir.path / "best") if self.config.evaluate.keep_best else None
 
@@ -45,13 +46,15 @@ class Session:
         config, trainer = self.config, self.trainer
         if resume:
             self._restore()
-        if not trainer.done and config.evaluate.every:
-            self.rundir.record(0, self._evaluate())
         with (
             Interrupt(quiet=self.quiet) as interrupt,
             self._reporter() as reporter,
             Loggers(config, self.rundir.path, done=trainer.done) as loggers,
         ):
+            if not trainer.done and config.evaluate.every:
+                figures = self._evaluate()
+                self.rundir.record(0, figures)
+                loggers.record(0, figures)
             while trainer.done < config.iterations:
                 metrics = self._iterate()
                 self.rundir.record(trainer.done, metrics)
@@ -68,6 +71,7 @@ class Session:
                     self._keep()
         self._checkpoint()
         self._latest.remove()
+        self._failure.unlink(missing_ok=True)  # what failed once has gone well
         self._refuse_fruitless()
         with self.rundir.exporting() as folder:
             trainer.world.export(folder)
@@ -93,7 +97,9 @@ class Session:
         except NonFiniteError as error:
             raise self._dumped(error) from error
         except EnvironmentFailure as error:
-            self._leave(error)
+            self._tell(error)
+            if trainer.done:
+                self._checkpoint()
             raise
         self.rundir.record_decisions(outcome.decisions)
         every = config.evaluate.every
@@ -134,7 +140,11 @@ class Session:
 
     def _evaluate(self) -> dict[str, float]:
         trainer = self.trainer
-        figures = trainer.world.evaluate(examples=self.config.evaluate.examples)
+        try:
+            figures = trainer.world.evaluate(examples=self.config.evaluate.examples)
+        except EnvironmentFailure as error:
+            self._tell(error)
+            raise
         if self._best is not None:
             self._best.consider(trainer.done, figures, trainer.world.export)
         return {f"eval/{name}": value for name, value in figures.items()}
@@ -166,12 +176,14 @@ class Session:
         told.records = error.records
         return told
 
-    def _leave(self, error: EnvironmentFailure) -> None:
-        """Keep what was learned, and how to see the failure again."""
+    def _tell(self, error: EnvironmentFailure) -> None:
+        """Keep how to see the failure again, and say so."""
         told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
         self.rundir.dump("failure.json", [{"what": str(error), **told}])
-        if self.trainer.done:
-            self._checkpoint()
+        error.args = (
+            f"{error} Repair the environment, then go on with `logpi train --resume "
+            f"{self.rundir.path}`; {self._failure} holds the actions that lead here.",
+        )
 
     def _keep(self) -> None:
         """What this iteration left: on the disk for certain, or at least out of this process."""

@@ -15,6 +15,7 @@ import json
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,7 +23,9 @@ from typing import Any
 from logpi.core.errors import ConfigError, LogpiError
 from logpi.core.nearest import did_you_mean
 from logpi.core.seeds import mix
-from logpi.run import Run, recipe_of, train_config, world_of
+from logpi.length import counted
+from logpi.named import recipe_of, world_of
+from logpi.run import Run, train_config
 from logpi.train.best import score_of
 from logpi.train.config import RunConfig, load_config
 from logpi.train.files import write_text
@@ -52,17 +55,18 @@ class Spec:
         if not space:
             raise ConfigError(
                 "there is nothing to search: give a range, as in optim.lr=log:1e-5..1e-2, "
-                "recipe.gamma=0.9..0.9999, minibatches=1..8 or world.activation=choice:tanh,relu."
+                "recipe.lam=0.9..1, minibatches=1..8 or world.activation=choice:tanh,relu."
             )
         return space
 
     def config(self, values: Mapping[str, Any]) -> RunConfig:
         """The run of one trial. Raises `ConfigError` where it is not a possible one."""
-        config = load_config(self.source, self.overrides(values))
+        words = counted(self.overrides(values), partial(load_config, self.source))
+        config = load_config(self.source, words)
         if config.evaluate.every:
             return config
         every = max(1, config.iterations // _EVALUATIONS)
-        return load_config(self.source, [*self.overrides(values), f"evaluate.every={every}"])
+        return load_config(self.source, [*words, f"evaluate.every={every}"])
 
     def runs(self, values: Mapping[str, Any], folder: Path) -> list[tuple[RunConfig, Path]]:
         """The runs of one trial, and where each is written; `folder` is that of a single one."""

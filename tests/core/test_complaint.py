@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from logpi.core.complaint import complaint
+from logpi.core.complaint import complaint, suggest
 
 
 class Told(BaseModel):
@@ -18,6 +18,7 @@ class Told(BaseModel):
     data: str | Path | list[dict[str, Any]] = "a"
     betas: tuple[float, float] = (0.9, 0.99)
     options: dict[str, float] = {}
+    mode: Literal["sync", "async"] = "sync"
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,10 @@ class Told(BaseModel):
         (
             {"model": "m", "data": [{}, 2]},
             "`data.1` in run.yaml is 2: input should be a valid dictionary.",
+        ),
+        (
+            {"model": "m", "mode": "snyc"},
+            "`mode` in run.yaml is 'snyc': input should be 'sync' or 'async'. Did you mean `sync`?",
         ),
         ({"model": "m", "betas": [0.9]}, "`betas` in run.yaml is [0.9]: there is no item 2."),
         (
@@ -60,3 +65,8 @@ def paragraph(told):
         Told(**told)
     known = list(Told.model_fields)
     return complaint(found.value.errors(), told, known=known, where="run.yaml")
+
+
+def test_of_a_section_only_its_own_words_are_near():
+    assert suggest("optim.foo", ["optim", "optim.lr"]) == ""
+    assert suggest("optim.rl", ["optim", "optim.lr"]) == " Did you mean `optim.lr`?"

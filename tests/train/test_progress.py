@@ -120,6 +120,11 @@ def test_the_last_evaluation_stays_in_sight():
     assert last == "iteration 3/3 · preferred 50% · held-out preferred 75%"
 
 
+def test_the_kl_is_that_of_the_natural_step_where_there_was_one():
+    assert headline({"kl": 0.008, "kl_old": 1e-15}) == ["KL 0.0080"]
+    assert headline({"kl_old": 0.004}) == ["KL 0.0040"]
+
+
 def test_durations():
     assert [clock(s) for s in (0, 59.6, 3599, 3600)] == ["0:00", "1:00", "59:59", "1:00:00"]
 

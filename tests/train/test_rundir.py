@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 
+import gymnasium
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -59,6 +60,7 @@ def test_a_new_run_says_what_it_is(tmp_path):
     assert stored.directory == str(path)
     env = json.loads((path / "env.json").read_text())
     assert env["versions"]["torch"] == torch.__version__
+    assert env["versions"]["gymnasium"] == gymnasium.__version__
     assert {"python", "platform", "cpu_count", "threads", "started"} <= set(env)
     assert {"command", "git_commit"} <= set(env)
     assert run.model_dir == path / "model"

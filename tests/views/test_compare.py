@@ -72,6 +72,31 @@ def test_groups_are_told_apart_by_what_differs(tmp_path):
     assert (together.label, len(together.runs)) == ("ppo", 3)
 
 
+def test_a_legend_is_no_wider_than_the_picture(tmp_path):
+    rates = [10.0**-k for k in range(6)]
+    for names in (["a"] * 6, ["a_long_name_" * 12] * 6):
+        runs = [
+            made(tmp_path / f"{name}-{k}", recipe=f"{name}{k}", lr=lr)
+            for k, (name, lr) in enumerate(zip(names, rates, strict=True))
+        ]
+        figure = draw(compare(runs))
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+
+
+def test_other_recipes_are_told_apart_by_their_names_alone(tmp_path):
+    a, b = made(tmp_path / "a"), made(tmp_path / "b", lr=0.5)
+    c = made(tmp_path / "c", recipe="a2c", lr=0.1)
+    for runs, labels in (
+        ([a, c], ["ppo", "a2c"]),
+        ([a, b, c], ["ppo optim.lr=0.001", "ppo optim.lr=0.5", "a2c"]),
+    ):
+        assert [g.label for g in compare(runs).panels[0].groups] == labels
+
+
 def test_tasks_are_panels_and_are_joined_where_all_have_them(tmp_path):
     runs = [
         run

@@ -48,3 +48,10 @@ def test_gaps_and_words_are_left_out():
         ("reward", (0, 3), True),
         ("custom", (2, 3), False),
     ]
+
+
+def test_a_natural_step_is_drawn_by_its_own_kl():
+    lines = [{"iteration": i, "kl": 0.008 + i / 1000, "kl_old": 1e-15 * i} for i in range(3)]
+    assert [c.title for c in curves.charts(lines)] == ["KL of the natural step (nats)"]
+    (other,) = curves.charts([{k: v for k, v in line.items() if k != "kl"} for line in lines])
+    assert other.name == "kl_old"

@@ -102,7 +102,9 @@ def test_what_training_cannot_be_told(told, said, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("told", [{"examples": 0}, {"samples": -1}, {"episodes": -3}])
+@pytest.mark.parametrize(
+    "told", [{"examples": 0}, {"samples": -1}, {"episodes": -3}, {"episodes": 2.5}]
+)
 def test_an_evaluation_of_nothing_is_refused(told):
-    with pytest.raises(ConfigError, match="must be at least 1"):
+    with pytest.raises(ConfigError, match="Give a whole number of at least 1"):
         Run("runs/none").evaluate(**told)

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from logpi.cli.rewards import python_function
 from logpi.core.errors import DataError
-from logpi.run import Run, world_of
+from logpi.named import world_of
+from logpi.run import Run
 from logpi.train.rundir import read_config
 from logpi.views.reading import find
 from logpi.views.show import console

@@ -175,7 +175,7 @@ def tune(p: argparse.ArgumentParser) -> None:
     )
     as_json(p)
     p.epilog = examples(
-        "tune ppo/cartpole --trials 30 optim.lr=log:1e-5..1e-2 world.discount=0.9..0.9999",
+        "tune ppo/cartpole --trials 30 total_steps=20000 optim.lr=log:1e-5..1e-2",
         "tune run.yaml optim.lr=log:1e-4..1e-1 world.activation=choice:tanh,relu iterations=50",
         "tune a2c/cartpole --seeds 3 optim.lr=log:1e-4..1e-2 iterations=2500",
         "tune --resume tune-ppo-cartpole --trials 60",

@@ -13,10 +13,12 @@ from rich.text import Text
 from logpi.cli.rewards import python_function
 from logpi.core.errors import ConfigError
 from logpi.core.missing import missing
+from logpi.length import counted
+from logpi.named import world_of
 from logpi.recipes import RECIPES
-from logpi.run import Stopped, iterations_of, train_config, world_of
+from logpi.run import Stopped, train_config
 from logpi.train.config import RunConfig, build_config, load_config, presets
-from logpi.train.overrides import apply_overrides, parse_override
+from logpi.train.overrides import apply_overrides
 from logpi.train.rundir import read_config, run_path
 from logpi.views.reading import find
 from logpi.views.show import console
@@ -34,7 +36,7 @@ def run(given: Namespace) -> int:
     words, directory, resume = _what(given)
     reward = python_function(given.reward) if given.reward else None
     resumed = directory if resume else None
-    config = _config(_counted(words, resumed), resumed)
+    config = _config(counted(words, lambda said: _config(said, resumed)), resumed)
     if reward is not None:  # so that config.yaml names the reward that ran, not the one it replaced
         config = config.model_copy(update={"world": {**config.world, "reward": reward}})
     world = world_of(config, reward=reward)
@@ -78,24 +80,6 @@ def _config(words: list[str], resumed: Path | None) -> RunConfig:
         raise ConfigError("what shall be trained? Name a recipe, a preset or a YAML file.")
     stored = read_config(resumed)
     return build_config(apply_overrides(stored.plain(), words), where=f"{resumed}/config.yaml")
-
-
-def _counted(words: list[str], resumed: Path | None) -> list[str]:
-    """The words, where `total_steps=N` among them is put as the iterations that it comes to."""
-    keys = [word.partition("=")[0].strip() for word in words]
-    told = dict(zip(keys, words, strict=True))
-    if "total_steps" not in told:
-        return words
-    others = [word for key, word in zip(keys, words, strict=True) if key != "total_steps"]
-    # A length that stands for any: of this only world and recipe are read.
-    of_any_length = _config([*others, "iterations=1", "optim.warmup=0"], resumed)
-    count = iterations_of(
-        world_of(of_any_length),
-        of_any_length.recipe,
-        parse_override(told["total_steps"])[1],
-        iterations=told.get("iterations"),
-    )
-    return [*others, f"iterations={count}"]
 
 
 def _latest() -> Path:

@@ -76,13 +76,14 @@ def _asked(given: Namespace) -> tuple[Spec, Path]:
 
 
 def _print(best: list[Trial], trials: list[Trial]) -> None:
-    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("trial", justify="right")
     table.add_column("score", justify="right")
     if spread := len(best[0].scores) > 1:
         table.add_column("of each seed", justify="right")
     for key in best[0].values:
-        table.add_column(Text(key), justify="right")
+        # Of a long key no letter is lost, however many there are.
+        table.add_column(Text(key.replace(".", ".\n")), justify="right", overflow="fold")
     for t in best[:_SHOWN]:
         seeds = [" ".join(number(s, 4) for s in t.scores)] if spread else []
         row = [str(t.number), number(t.score, 4), *seeds, *(str(v) for v in t.values.values())]

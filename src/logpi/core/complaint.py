@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from logpi.core.nearest import nearest
+from logpi.core.nearest import did_you_mean, nearest
 
 __all__ = ["complaint", "suggest"]
 
@@ -52,7 +52,7 @@ def suggest(key: str, known: Sequence[str]) -> str:
     last = {name.rpartition(".")[2]: name for name in reversed(known)}
     near = {name.rpartition(".")[2]: name for name in siblings}
     found = last.get(word) or near.get(nearest(word, near) or "")
-    if not found and not (head and siblings):  # siblings are all alike in what they begin with
+    if not found and not (head and siblings):  # of a section that there is, only its own words
         found = nearest(key, known)
     return f" Did you mean `{found}`?" if found else ""
 
@@ -76,7 +76,15 @@ def _sentence(key: str, findings: list[Mapping[str, Any]], known: Sequence[str],
         return f"unknown key `{key}` in {where}.{suggest(key, known)}"
     if first["type"] == "missing" and isinstance(first["loc"][-1], str):
         return f"`{key}` is missing in {where}: add `{key}=...`."
-    return f"`{key}` in {where} is {_short(first['input'])}: {_expected(findings)}."
+    given = first["input"]
+    near = did_you_mean(given, _choices(findings)) if isinstance(given, str) else ""
+    return f"`{key}` in {where} is {_short(given)}: {_expected(findings)}.{near}"
+
+
+def _choices(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The texts that were possible."""
+    told = (one["ctx"]["expected"] for one in findings if one["type"] == "literal_error")
+    return [word for text in told for word in text.split("'")[1::2]]
 
 
 def _expected(findings: list[Mapping[str, Any]]) -> str:

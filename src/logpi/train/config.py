@@ -323,7 +323,8 @@ def _check_path(path: tuple[str, ...], where: str) -> None:
     if key.rpartition(".")[0] in _known():
         raise ConfigError(f"unknown key `{key}` in {where}: `{'.'.join(path[:-1])}` holds no keys.")
     alias = _ALIASES.get(key) or _ALIASES.get(path[-1])
-    hint = f" Did you mean `{alias}`?" if alias else suggest(key, [*_known(), *_SECTIONS])
+    there = [*_known(), *_SECTIONS, "total_steps"]  # which stands for iterations
+    hint = f" Did you mean `{alias}`?" if alias else suggest(key, there)
     raise ConfigError(f"unknown key `{key}` in {where}.{hint}")
 
 

@@ -24,6 +24,11 @@ _PACKAGES = (
     "datasets",
     "safetensors",
     "numpy",
+    "scipy",
+    "gymnasium",
+    "mujoco",
+    "box2d",
+    "envpool",
 )
 
 

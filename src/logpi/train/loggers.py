@@ -72,7 +72,7 @@ class _TensorBoard:
     def __init__(self, folder: Path, done: int) -> None:
         module = _needed("torch.utils.tensorboard", key="log.tensorboard", package="tensorboard")
         self._full = functools.partial(disk_full, folder, "metrics.jsonl and the checkpoints stay.")
-        self._writer = module.SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+        self._writer = module.SummaryWriter(str(folder), purge_step=done + 1 if done else 0)
 
     def write(self, iteration: int, figures: Mapping[str, float]) -> None:
         with self._full():

@@ -162,8 +162,8 @@ def headline(metrics: Mapping[str, Any], *, decisions: str = "decisions") -> lis
     held_out = (one for one in _HELD_OUT if isinstance(metrics.get(one[0]), int | float))
     for key, label, form in list(held_out)[:1]:
         shown.append(f"{label} {metrics[key]:{form}}")
-    kl = metrics.get("kl_reference", metrics.get("kl_old"))
-    if isinstance(kl, int | float):
+    known = (metrics[name] for name in ("kl_reference", "kl", "kl_old") if name in metrics)
+    if isinstance(kl := next(known, None), int | float):
         shown.append(f"KL {kl:.4f}")
     count, seconds = metrics.get("decisions"), metrics.get("seconds")
     if count and seconds:

@@ -45,7 +45,10 @@ __all__ = [
 _CONFIG, _ENV, _METRICS, _DECISIONS = "config.yaml", "env.json", "metrics.jsonl", "decisions.jsonl"
 _WHY = ("nonfinite.jsonl", "failure.json")  # what a run that stopped leaves to look at
 _RATES = ("lr", "critic_lr")  # written out when the run began, unset where it is asked for again
-_MAY_CHANGE = ("iterations", "directory", "log.", "checkpoint.", "evaluate.", "world.eval_")
+_MAY_CHANGE = (
+    *("iterations", "directory", "log.", "checkpoint.", "evaluate.", "world.eval_"),
+    *("world.evaluate_episodes", "world.step_timeout", "world.watch"),
+)
 
 
 class RunDirectory:
@@ -334,8 +337,8 @@ def _agreed(stored: RunConfig, given: RunConfig, path: Path) -> RunConfig:
         )
         raise RunError(
             f"{path} holds another run than the one to resume: {told}. A resumed run may change "
-            "`iterations`, `log`, `checkpoint`, `evaluate` and the held-out data; for anything "
-            "else start a new run."
+            "`iterations`, `log`, `checkpoint`, `evaluate`, the held-out data, and how long a step "
+            "of an environment may take; for anything else start a new run."
         )
     return given.model_copy(update={"directory": stored.directory})
 

@@ -252,14 +252,18 @@ def _titles(tasks: Sequence[str]) -> dict[str, str]:
 
 
 def _labels(configs: Sequence[Mapping[str, Any]], by: str) -> list[str]:
-    """What each run's group is called: its recipe, and the settings that tell groups apart."""
+    """What each run's group is called: its recipe, and what tells it from others of that recipe."""
+    names = [str(c["recipe"]["name"]) for c in configs]
     if by == "recipe":
-        return [str(c["recipe"]["name"]) for c in configs]
+        return names
     flat = [_settings(c) for c in configs]
-    different = [k for k in _different(flat) if k != "recipe.name"]
-    said = [[f"{k}={f[k]}" for k in different if f.get(k) is not None] for f in flat]
+    different = {
+        name: _different([f for f, other in zip(flat, names, strict=True) if other == name])
+        for name in names
+    }
     return [
-        " ".join([str(c["recipe"]["name"]), *more]) for c, more in zip(configs, said, strict=True)
+        " ".join([name, *(f"{k}={f[k]}" for k in different[name] if f.get(k) is not None)])
+        for f, name in zip(flat, names, strict=True)
     ]
 
 

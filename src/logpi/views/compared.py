@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -79,13 +80,21 @@ def draw(found: Comparison) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     grid[0, 0].set_ylabel(f"{_plain(found.metric)}, interquartile mean")
+    _legend(figure)
+    return figure
+
+
+def _legend(figure: Figure) -> None:
+    """One for all panels, below them, and no wider than they are."""
     handles = {}
-    for axes in grid.flat:
+    for axes in figure.axes:
         lines, names = axes.get_legend_handles_labels()
         handles |= dict(zip(names, lines, strict=True))
-    how = {"loc": "outside lower center", "frameon": False, "ncols": min(len(handles), 4)}
-    figure.legend(handles.values(), handles.keys(), **how)
-    return figure
+    room = int(11 * figure.get_figwidth())  # characters that fit side by side
+    names = [textwrap.fill(name, room - 8) for name in handles]
+    beside = room // (8 + max(len(line) for name in names for line in name.splitlines()))
+    how = {"loc": "outside lower center", "frameon": False, "ncols": min(len(names), 4, beside)}
+    figure.legend(handles.values(), names, **how)
 
 
 def page(found: Comparison) -> str:

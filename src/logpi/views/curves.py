@@ -30,6 +30,8 @@ TITLES = {
     "margin": "Margin of the chosen (nats)",
     "preferred": "Share of pairs preferred",
     "kl_reference": "KL to the reference (nats)",
+    "kl": "KL of the natural step (nats)",
+    "step_share": "Share of the natural step taken",
     "kl_old": "KL from the sampling policy (nats)",
     "entropy": "Entropy (nats)",
     "completion_tokens": "Tokens a completion",
@@ -47,6 +49,7 @@ TITLES = {
 _ALWAYS = {"reward", "eval/correct", "eval/reward", "eval/preferred"}
 _EXACT = {"learning_rate"}  # a schedule has no noise to smooth away
 _LEFT_OUT = {"iteration", "surrogate", "time", "seed"}
+_SAID_BY = {"kl_old": "kl"}  # before a natural step, its only one, the policy is its own sampler
 # What is drawn as a band around another metric: one standard deviation to each side.
 _SPREAD = {"return": "return_std", "eval/return": "eval/return_std"}
 
@@ -90,6 +93,7 @@ def charts(metrics: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
     ['Reward']
     """
     names = dict.fromkeys(name for entry in metrics for name in entry)
+    names = {name: None for name in names if _SAID_BY.get(name) not in names}
     known = [name for name in TITLES if name in names]
     around = {spread for name, spread in _SPREAD.items() if name in names}
     left_out = _LEFT_OUT | around

@@ -175,3 +175,29 @@ def test_onnx_says_what_it_needs(tmp_path):
 def test_onnx_acts_as_the_policy(name, tmp_path, capfd):
     assert save_onnx(trained(name), tmp_path / "policy.onnx").exists()
     assert not capfd.readouterr().err  # of what the exporter could not find
+
+
+WRITERS = [
+    save_torchscript,
+    pytest.param(save_onnx, marks=pytest.mark.skipif(not HAS_ONNX, reason="needs onnx")),
+]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("space", [spaces.Discrete(5, start=2), spaces.MultiDiscrete([2, 4])])
+def test_where_there_are_masks_they_are_a_second_input(space, write, tmp_path):
+    policy = GymPolicy(spaces.Box(-1, 1, (3,)), space, seed=3)
+    path = write(policy, tmp_path / "policy", masked=True)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((9, 3)).astype(np.float32)
+    first = np.array([True, False, True, False, False, True])[-policy.actions.choices :]
+    for mask in (np.ones((9, len(first)), bool), np.tile(first, (9, 1))):
+        if write is save_onnx:
+            told = {"observation": x, "action_mask": mask}
+            onnx = importlib.import_module("onnxruntime")
+            (found,) = onnx.InferenceSession(str(path)).run(None, told)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                found = torch.jit.load(str(path))(*map(torch.from_numpy, (x, mask))).numpy()
+        assert np.array_equal(found, policy.to_env(policy.sampler().mode(x, mask)))

@@ -156,6 +156,19 @@ def test_vector_environments_go_on_too(tmp_path):
     assert same(part(resume=True), trained(tmp_path / "whole", env, mode="vector_entry_point"))
 
 
+def test_one_that_is_only_slow_goes_on_with_more_time(tmp_path):
+    class Slow(Scripted):
+        def step(self, action):
+            if self.number % 3 == 0 and self.at == 2:
+                time.sleep(0.3)
+            return super().step(action)
+
+    part = partial(trained, tmp_path / "part", Slow, mode="async")
+    with pytest.raises(EnvironmentFailure, match=r"longer than 0\.1 s \(world\.step_timeout\)"):
+        part(step_timeout=0.1)
+    assert part(step_timeout=9.0, resume=True).done == 7
+
+
 def test_one_that_fails_at_once_leaves_a_run_that_begins_once_it_is_mended(tmp_path):
     mended = tmp_path / "mended"
 
@@ -181,10 +194,17 @@ def test_one_that_fails_in_an_evaluation_keeps_what_was_learned(tmp_path):
                 raise OSError("no such file")
             return super().reset(seed=seed)
 
-    with pytest.raises(EnvironmentFailure, match="environment 1 raised OSError"):
+    told = tmp_path / "part" / "failure.json"
+    with pytest.raises(EnvironmentFailure, match="environment 1 raised OSError") as found:
         trained(tmp_path / "part", Shy)
+    assert f"`logpi train --resume {tmp_path / 'part'}`; {told} holds" in str(found.value)
+    assert json.loads(told.read_text())["seed"] == mix(0, 0xE7A2, 1) % 2**31
     assert logpi.Run(tmp_path / "part").done == 7
     mended.touch()
     whole, part = trained(tmp_path / "whole", Shy), trained(tmp_path / "part", Shy, resume=True)
     assert same(part, whole)
-    assert part.evaluate() == whole.evaluate()
+    assert not told.exists()  # it went well in the end
+    mended.unlink()
+    with pytest.raises(EnvironmentFailure) as alone:  # of no run that could be gone on with
+        part.evaluate()
+    assert "--resume" not in str(alone.value)

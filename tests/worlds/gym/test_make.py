@@ -163,6 +163,39 @@ def test_envpool_needs_a_name():
         make_envpool(Scripted, 1, options={})
 
 
+class Blind(gymnasium.Env):
+    action_space = gymnasium.spaces.Discrete(2)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (lambda: 3, "`<lambda>` made a int, .* no observation_space, no action_space, no reset"),
+        (Blind, "`Blind` made a Blind, .* has no observation_space. Return a gymnasium.Env"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_what_is_no_environment_is_refused(made, says, mode, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        logpi.train(
+            recipe="ppo",
+            world=logpi.Gym(made, mode=mode),
+            iterations=1,
+            directory=tmp_path / "run",
+            quiet=True,
+        )
+    with pytest.raises(ConfigError, match=r"made a int, .* no single_observation_space"):
+        make_vector(lambda num_envs: num_envs, 2, "vector_entry_point", seed=0)
+
+
+def test_a_finding_is_one_line():
+    class Wordy(Scripted):
+        def step(self, action):
+            raise ValueError("two\nlines")
+
+    assert findings(Wordy)[-1] == "two lines"
+
+
 def test_findings_are_those_of_gymnasiums_checker():
     class Unseeded(Scripted):
         def reset(self, *, seed=None, options=None):

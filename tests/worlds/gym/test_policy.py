@@ -249,6 +249,22 @@ def test_a_net_of_ones_own_is_differentiated_by_autograd():
         GymPolicy(SEEN, SPACES["discrete"], net=Own(4, 2))
 
 
+def test_a_net_of_ones_own_reads_every_observation_in_one_order_of_memory():
+    # Kernels round differently in another, and a resumed run's first observation may have another.
+    strides = []
+
+    class Looking(Own):
+        def forward(self, x):
+            strides.append(x.stride())
+            return super().forward(x)
+
+    sampler = GymPolicy(SEEN, SPACES["discrete"], net=Looking(4, 3)).sampler()
+    x, noise = np.ones((5, 4), np.float32), np.full((5, 1), 0.3)
+    for order in ("C", "F"):
+        sampler.draw(np.array(x, order=order), None, noise)
+    assert strides[-1] == strides[-2] == (4, 1)
+
+
 def test_images_go_through_a_cnn_in_pieces(monkeypatch):
     policy = GymPolicy(IMAGE, SPACES["discrete"])
     inputs, recorded = steps_of(policy, n=4, t=2)

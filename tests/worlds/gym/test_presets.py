@@ -7,7 +7,8 @@ import warnings
 
 import pytest
 
-from logpi.run import recipe_of, train_config, world_of
+from logpi.named import recipe_of, world_of
+from logpi.run import train_config
 from logpi.train.config import build_config, load_config, presets
 from logpi.train.loop import Trainer
 

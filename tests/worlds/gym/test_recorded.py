@@ -37,6 +37,6 @@ def test_a_history_that_ends_early_is_another_episode():
 
 
 def test_failure_says_how_to_see_it_again():
-    told = str(failure(3, "gave the reward nan", seed=17, step=4))
-    assert told.startswith("environment 3 gave the reward nan at step 4 after `reset(seed=17)`.")
-    assert "logpi train --resume" in told
+    error = failure(3, "gave the reward nan", seed=17, step=4)
+    assert str(error) == "environment 3 gave the reward nan at step 4 after `reset(seed=17)`."
+    assert (error.environment, error.seed, error.step) == (3, 17, 4)

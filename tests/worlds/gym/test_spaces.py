@@ -94,6 +94,15 @@ def test_images_are_height_width_and_channels(shape, axes):
     assert np.array_equal(reader.one(batch[1]), wanted[1])
 
 
+def test_an_image_among_other_parts_is_divided_by_255():
+    image, at = spaces.Box(0, 255, (36, 36, 3), np.uint8), spaces.Box(-1, 1, (2,))
+    found = observations_of(spaces.Dict(image=image, at=at))
+    x = np.random.default_rng(0).integers(256, size=(2, 36, 36, 3)).astype(np.uint8)
+    flat = found.flatten({"image": x, "at": np.full((2, 2), 0.5, np.float32)}, 2)
+    places = slice(2, None) if flat[0, 0] == 0.5 else slice(-2)
+    assert np.allclose(flat[:, places], x.reshape(2, -1) / 255)
+
+
 @pytest.mark.parametrize("shape", [(128,), (20, 20), (9, 8, 8), (4, 8, 8, 3), (84, 84, 84)])
 def test_other_bytes_are_numbers(shape):
     found = observations_of(spaces.Box(0, 255, shape, dtype=np.uint8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from logpi.core.errors import ConfigError
 from logpi.recipes import RECIPES
 from logpi.worlds.gym.normalise import Normaliser, RewardScale
 from logpi.worlds.gym.normalised import NormalisedSource, rescaling
+from worlds.gym.scripted import Scripted
 
 STREAMS = ["reinforce_baseline", "qac", "a2c", "off_policy_ac", "ppo", "ppo_dual_clip", "trpo"]
 EPISODES = [
@@ -96,6 +98,17 @@ def test_the_reference_is_the_initial_policy(tmp_path):
     first, *_, last = (m["kl_reference"] for m in run.metrics)
     assert first == pytest.approx(0, abs=1e-6)
     assert last > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("world", "said"),
+    [(logpi.Gym(Scripted, num_envs=2, steps=4), "Scripted: "), (logpi.MDP("cliff"), None)],
+)
+def test_a_recorded_row_says_apart_where_it_was_and_what_was_done(world, said, tmp_path):
+    run = logpi.train(recipe="a2c", world=world, iterations=1, directory=tmp_path / "a", quiet=True)
+    line = json.loads((run.directory / "decisions.jsonl").read_text().splitlines()[0])
+    assert line["prompt"].endswith(": ")
+    assert said in (None, line["prompt"])
 
 
 def test_modes_walk_the_same_streams(tmp_path):

@@ -2,7 +2,8 @@
 
 `save` writes weights, statistics of the normaliser and a description, and `load` brings the policy
 back. `save_torchscript` and `save_onnx` write the acting policy: from observations [n, *shape], as
-the environment gives them but flat, to the likeliest actions as the environment takes them.
+the environment gives them but flat, to the likeliest actions as the environment takes them; where
+it says in masks [n, A] what is allowed, these are a second input.
 """
 
 from __future__ import annotations
@@ -36,19 +37,16 @@ _CHECKED = 64  # observations for which an exported policy must act as the live 
 
 
 class Acting(nn.Module):
-    """The likeliest actions of a policy, as the environment takes them: one function, no choices.
-
-    Knows no action masks: whoever has them runs the policy itself.
-    """
+    """A policy's likeliest actions, as the environment takes them: one function, no choices."""
 
     def __init__(self, policy: GymPolicy) -> None:
         super().__init__()
         self.reading, self.net, self.head = policy.reading, policy.net, policy.head
         self.action_shape = list(policy.actions.shape)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """Actions [n, ...] of observations [n, *shape]."""
-        d = self.head.distribution(self.net(self.reading(observation)))
+    def forward(self, observation: Tensor, action_mask: Tensor | None = None) -> Tensor:
+        """Actions [n, ...] of observations [n, *shape], of those that masks [n, A] allow."""
+        d = self.head.distribution(self.net(self.reading(observation)), action_mask)
         action = self.head.to_env(self.head.mode(d))
         return action.reshape([-1, *self.action_shape])
 
@@ -92,57 +90,59 @@ def load(
     return policy.eval()
 
 
-def save_torchscript(policy: GymPolicy, path: str | Path) -> Path:
+def save_torchscript(policy: GymPolicy, path: str | Path, *, masked: bool = False) -> Path:
     """The path, now holding the acting policy as TorchScript: `torch.jit.load` runs it.
 
-    Raises `ModelError` where it does not act as the policy does.
+    A `masked` one also reads which actions are allowed. Raises `ModelError` where it does not act
+    as the policy does.
     """
-    path, acting, shown = _prepared(policy, path)
+    path, acting, shown = _prepared(policy, path, masked=masked)
     with warnings.catch_warnings():
         # torch prefers torch.export for new work; TorchScript is what C++ programs load.
         warnings.simplefilter("ignore", DeprecationWarning)
         # What the tracer fears is checked below.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage] # documented, yet not exported
-        traced = torch.jit.trace(acting, torch.from_numpy(shown[:2]), check_trace=False)
+        traced = torch.jit.trace(acting, _few(shown), check_trace=False)
         assert isinstance(traced, torch.jit.ScriptModule)
         traced.save(str(path))
         again = torch.jit.load(str(path))
-    _check_equal(policy, lambda x: again(torch.from_numpy(x)).numpy(), shown, str(path))
+    _check_equal(policy, lambda *x: again(*map(torch.from_numpy, x)).numpy(), shown, str(path))
     return path
 
 
-def save_onnx(policy: GymPolicy, path: str | Path) -> Path:
+def save_onnx(policy: GymPolicy, path: str | Path, *, masked: bool = False) -> Path:
     """The path, now holding the acting policy as ONNX: `observation` to `action`, any n.
 
-    Raises `ConfigError` where the packages that write and run ONNX are missing, and `ModelError`
-    where it does not act as the policy does.
+    A `masked` one also reads `action_mask`. Raises `ConfigError` where the packages that write and
+    run ONNX are missing, and `ModelError` where it does not act as the policy does.
     """
     missing = [m for m in ("onnx", "onnxscript", "onnxruntime") if not importlib.util.find_spec(m)]
     if missing:
         raise ConfigError(
             f"writing ONNX needs {', '.join(missing)}, which this Python does not have. "
-            f"`pip install {' '.join(missing)}`, or take save_torchscript."
+            f"`pip install {' '.join(missing)}`, or write TorchScript, which needs none."
         )
     import onnxruntime  # noqa: PLC0415  # pyright: ignore[reportMissingImports]  # optional
 
-    path, acting, shown = _prepared(policy, path)
+    path, acting, shown = _prepared(policy, path, masked=masked)
+    names = ("observation", "action_mask")[: len(shown)]
     with warnings.catch_warnings(), _hushed("torch.onnx"):
         warnings.simplefilter("ignore")  # the exporter warns of its own parts
         torch.onnx.export(
             acting,
-            (torch.from_numpy(shown[:2]),),
+            _few(shown),
             str(path),
-            input_names=["observation"],
+            input_names=list(names),
             output_names=["action"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
+            dynamic_shapes=({0: torch.export.Dim("n")},) * len(shown),
             dynamo=True,
             external_data=False,
             verbose=False,
         )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
-    def run(x: ndarray) -> ndarray:
-        return np.asarray(session.run(None, {"observation": x})[0])
+    def run(*x: ndarray) -> ndarray:
+        return np.asarray(session.run(None, dict(zip(names, x, strict=True)))[0])
 
     _check_equal(policy, run, shown, str(path))
     return path
@@ -160,29 +160,41 @@ def _hushed(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _prepared(policy: GymPolicy, path: str | Path) -> tuple[Path, Acting, ndarray]:
+def _prepared(
+    policy: GymPolicy, path: str | Path, *, masked: bool
+) -> tuple[Path, Acting, tuple[ndarray, ...]]:
+    """The path, what is to be written there, and what it is tried with."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     twin = policy.copy().cpu()
     rng = np.random.default_rng(0)
     shape = (_CHECKED, *policy.shape)
-    if policy.image:
-        return path, Acting(twin), rng.integers(0, 256, shape).astype(np.uint8)
     shown = rng.standard_normal(shape)
     if policy.normaliser is not None:  # as the environment shows them, not as the net reads them
         moments = policy.normaliser.moments
         shown = moments.mean.cpu().numpy() + shown * np.sqrt(moments.var.cpu().numpy())
-    return path, Acting(twin), shown.astype(np.float32)
+    shown = shown.astype(np.float32)
+    if policy.image:
+        shown = rng.integers(0, 256, shape).astype(np.uint8)
+    if not masked:
+        return path, Acting(twin), (shown,)
+    allowed = rng.random((_CHECKED, policy.actions.choices)) < 0.5
+    allowed[:, np.cumsum([0, *policy.actions.sizes[:-1]])] = True  # something of each choice
+    return path, Acting(twin), (shown, allowed)
+
+
+def _few(shown: tuple[ndarray, ...]) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(x[:2]) for x in shown)
 
 
 def _check_equal(
-    policy: GymPolicy, exported: Callable[[ndarray], ndarray], shown: ndarray, what: str
+    policy: GymPolicy, exported: Callable[..., ndarray], shown: tuple[ndarray, ...], what: str
 ) -> None:
     sampler = policy.sampler()
-    wanted = policy.to_env(sampler.mode(shown)).astype(np.float64)
-    found = np.asarray(exported(shown), dtype=np.float64)
+    wanted = policy.to_env(sampler.mode(*shown)).astype(np.float64)
+    found = np.asarray(exported(*shown), dtype=np.float64)
     close = found.shape == wanted.shape and np.allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    one = np.asarray(exported(shown[:1]), dtype=np.float64)
+    one = np.asarray(exported(*(x[:1] for x in shown)), dtype=np.float64)
     if not (close and np.allclose(one, wanted[:1], rtol=1e-4, atol=1e-5)):
         raise ModelError(
             f"{what} does not act as the policy that it was written from, so do not use it. A net "

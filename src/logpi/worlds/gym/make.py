@@ -7,7 +7,7 @@ import multiprocessing
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -34,7 +34,7 @@ from logpi.worlds.gym.vector import Sync, Vector
 from logpi.worlds.gym.watched import Watched
 from logpi.worlds.gym.workers import Async
 
-__all__ = ["Mode", "findings", "make_one", "make_vector"]
+__all__ = ["Mode", "findings", "make_one", "make_vector", "name_of"]
 
 Mode = Literal["auto", "vector_entry_point", "sync", "async", "envpool"]
 """How several environments are run.
@@ -63,8 +63,22 @@ def make_one(env: str | Callable[..., Any], options: Mapping[str, Any] | None = 
     """
     with _explained(env):
         if callable(env):
-            return env(**(options or {}))
-        return gymnasium.make(env, disable_env_checker=True, **(options or {}))
+            made = env(**(options or {}))
+        else:
+            made = gymnasium.make(env, disable_env_checker=True, **(options or {}))
+    return _whole(env, made, ("observation_space", "action_space", "reset", "step"))
+
+
+def name_of(env: str | Callable[..., Any]) -> str:
+    """What an environment is called: by its id, or as the function that makes it.
+
+    >>> name_of("CartPole-v1"), name_of(partial(gymnasium.make, "CartPole-v1"))
+    ('CartPole-v1', 'make')
+    """
+    if isinstance(env, str):
+        return env
+    made = env.func if isinstance(env, partial) else env
+    return getattr(made, "__name__", type(made).__name__)
 
 
 def make_vector(
@@ -177,7 +191,7 @@ def _findings(env: str | Callable[..., Any], options: Mapping[str, Any] | None) 
         try:
             check_env(one, skip_render_check=True)
         except Exception as error:
-            wrong = str(error) or type(error).__name__
+            wrong = " ".join(str(error).split()) or type(error).__name__
     one.close()
     told = [_COLOUR.sub("", str(w.message)).removeprefix("WARN: ") for w in caught]
     return list(dict.fromkeys([*told, *([wrong] if wrong else [])]))
@@ -190,6 +204,8 @@ def _entry(
     with _explained(env):
         if callable(env):
             many = env(num_envs=num_envs, **options)
+            parts = ("single_observation_space", "single_action_space", "num_envs", "reset", "step")
+            many = _whole(env, many, parts)
         elif _spec_of(env).vector_entry_point is None:
             raise ConfigError(f"`{env}` has no vector form of its own. Take mode=sync.")
         else:
@@ -206,6 +222,16 @@ def _entry(
     return found
 
 
+def _whole(env: str | Callable[..., Any], made: Any, parts: Sequence[str]) -> Any:
+    """What was made, which has these parts."""
+    if missing := [name for name in parts if not hasattr(made, name)]:
+        raise ConfigError(
+            f"`{name_of(env)}` made a {type(made).__name__}, which is no environment of "
+            f"Gymnasium: it has no {', no '.join(missing)}. Return a gymnasium.Env."
+        )
+    return made
+
+
 def _spec_of(env: str) -> EnvSpec:
     """What is registered under an id, which may name the module that registers it."""
     module, _, name = env.rpartition(":")
@@ -217,7 +243,7 @@ def _spec_of(env: str) -> EnvSpec:
 @contextmanager
 def _explained(env: str | Callable[..., Any]) -> Iterator[None]:
     """Gymnasium's errors as ours, with what to do next."""
-    name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+    name = name_of(env)
     try:
         yield
     except NamespaceNotFound as error:

@@ -68,12 +68,10 @@ def failure(number: int | str, what: str, *, seed: int, step: int) -> Environmen
     """The error that says which environment failed, and how to see it again.
 
     >>> print(failure(3, "gave the reward nan", seed=17, step=4))
-    environment 3 gave the reward nan at step 4 after `reset(seed=17)`. Repair the environment, ...
+    environment 3 gave the reward nan at step 4 after `reset(seed=17)`.
     """
     error = EnvironmentFailure(
-        f"environment {number} {what} at step {step} after `reset(seed={seed})`. Repair the "
-        "environment, then go on with `logpi train --resume RUN`, where RUN/failure.json holds the "
-        "actions that lead here."
+        f"environment {number} {what} at step {step} after `reset(seed={seed})`."
     )
     error.environment = number if isinstance(number, int) else None
     error.seed, error.step = seed, step

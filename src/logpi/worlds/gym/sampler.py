@@ -75,8 +75,9 @@ class Sampler:
     def _numbers(self, observation: ndarray) -> Float[ndarray, "o n"]:
         """What the net gives, a column an observation."""
         if not self._layers:
+            # In one order of memory: another, as after a resume, lets kernels round differently.
             with torch.no_grad():
-                out = self._net(self._reading(torch.from_numpy(observation)))
+                out = self._net(self._reading(torch.from_numpy(np.ascontiguousarray(observation))))
             return out.cpu().numpy().T
         n = len(observation)
         if not self._room or self._room[0].shape[1] != n:

@@ -25,7 +25,7 @@ class Observations:
     Images, which are bytes, become [height, width, channels], wherever their space has the
     channels, and frames that are stacked become channels too. Everything else becomes a vector of
     float32: discrete parts as one-hot, dictionaries and tuples part after part, in the space's own
-    order.
+    order, an image among them divided by 255.
     """
 
     shape: tuple[int, ...]
@@ -238,6 +238,10 @@ def _flattening(space: Any, what: str) -> tuple[int, Callable[[Any, int], ndarra
     kind = _name(space)
     if kind in ("Box", "MultiBinary"):
         size = math.prod(space.shape)
+        if kind == "Box" and _image_axes(space) is not None:
+            # As a CNN reads it: bytes as they are would drown whatever stands beside them.
+            unit = np.float32(255)
+            return size, lambda x, n: np.asarray(x, dtype=np.float32).reshape(n, size) / unit
         return size, lambda x, n: np.asarray(x, dtype=np.float32).reshape(n, size)
     if kind == "Discrete":
         one = np.eye(int(space.n), dtype=np.float32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from logpi.worlds.gym.closed import ClosedNets, closed_nets
 from logpi.worlds.gym.critic import QNet, ValueNet
 from logpi.worlds.gym.export import load, save
 from logpi.worlds.gym.given import own_net
-from logpi.worlds.gym.make import Mode, findings, make_one, make_vector
+from logpi.worlds.gym.make import Mode, findings, make_one, make_vector, name_of
 from logpi.worlds.gym.measure import Measure
 from logpi.worlds.gym.normalise import Normaliser, RewardScale
 from logpi.worlds.gym.normalised import NormalisedSource, rescaling
@@ -136,6 +135,18 @@ class Gym(Settings):
             watch=self.watch,
         )
 
+    def gives_masks(self) -> bool:
+        """Whether the environments say which actions are allowed.
+
+        >>> Gym("CartPole-v1").gives_masks()
+        False
+        """
+        vector = self.vector(seed=0, num_envs=1, one_by_one=True)
+        try:
+            return vector.reset()[1] is not None
+        finally:
+            vector.close()
+
     def policy_of(self, observations: Observations, actions: Actions, *, seed: int) -> GymPolicy:
         """The policy that training starts from."""
         normaliser = Normaliser(observations.shape) if self.normalise_observations else None
@@ -182,7 +193,7 @@ class Gym(Settings):
         if not made_at_once and self.mode != "envpool":  # whose environments are not Gymnasium's
             # Where environments may hang, the checker must not.
             limit = self.step_timeout if self.mode == "async" or self.watch else None
-            name = self.env if isinstance(self.env, str) else _name_of(self.env)
+            name = name_of(self.env)
             for found in findings(self.env, self.options, timeout=limit):
                 print(f"logpi: Gymnasium finds of {name}: {found}", file=sys.stderr)
         vector = self.vector(seed=seed, one_by_one=recipe.critic is None)
@@ -258,7 +269,7 @@ class OpenGym:
         count = int(batch.mask[row].nonzero().max()) + 1 if batch.mask[row].any() else 0
         acted = [_short(a) for a in inputs.action[row, :count].tolist()]
         return {
-            "prompt": self.config.env if isinstance(self.config.env, str) else "environment",
+            "prompt": f"{name_of(self.config.env)}: ",
             "completion": f"{count} decisions of environment {row}",
             "actions": [f"{a} " for a in acted],
         }
@@ -271,11 +282,6 @@ class OpenGym:
         """Close the environments, and let others have the threads that they had."""
         self._threads.close()
         self.vector.close()
-
-
-def _name_of(env: Callable[..., Any]) -> str:
-    made = env.func if isinstance(env, partial) else env
-    return getattr(made, "__name__", type(made).__name__)
 
 
 def _short(action: float | list[float]) -> str:

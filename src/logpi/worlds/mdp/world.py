@@ -264,7 +264,7 @@ class OpenMDP:
         actions = [action_name(self.m, int(a)) for a in inputs.action[row, :length]]
         last = state_name(self.m, int(inputs.next_state[row, length - 1])) if length else ""
         return {
-            "prompt": states[0] if states else "",
+            "prompt": f"{states[0]}: " if states else "",
             "completion": f"{' '.join(actions)} to {last}" if last else "",
             "actions": [f"{s} {a} " for s, a in zip(states, actions, strict=True)],
         }
