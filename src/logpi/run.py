@@ -268,12 +268,7 @@ def train_config(
     recipe = recipe_of(config)
     world = world or world_of(config)
     wanted = directory or config.directory
-    if resume:  # before a model is loaded for nothing
-        read_config(wanted or _unnamed())
-    elif wanted is not None:
-        refuse_existing(Path(wanted))
-    if config.evaluate.stop_at is not None and not (config.evaluate.every or resume):
-        raise ConfigError("evaluate.stop_at needs evaluations to stop at: set evaluate.every=10.")
+    _refuse_early(config, wanted, resume=resume)
     with contextlib.ExitStack() as resources:
         scratch = Path(resources.enter_context(tempfile.TemporaryDirectory()))
         with disk_full(scratch, "Nothing was written.", "begin again"):
@@ -296,6 +291,17 @@ def train_config(
         if signal is not None:
             raise Stopped(run, signal)
         return run
+
+
+def _refuse_early(config: RunConfig, wanted: str | Path | None, *, resume: bool) -> None:
+    """Raise before a model is loaded for nothing."""
+    if resume:
+        read_config(wanted or _unnamed())
+        return
+    if wanted is not None:
+        refuse_existing(Path(wanted))
+    if config.evaluate.stop_at is not None and not config.evaluate.every:
+        raise ConfigError("evaluate.stop_at needs evaluations to stop at: set evaluate.every=10.")
 
 
 def _unnamed() -> Path:

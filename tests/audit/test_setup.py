@@ -69,7 +69,7 @@ def test_a_credit_of_ones_own_may_look_across_the_batch():
     ("given", "words"),
     [
         ({"beta": 0.1}, "needs its name"),
-        ({"name": "grpo", "betta": 0.1}, "Did you mean `beta`"),
+        ({"name": "grpo", "betta": 0.1}, "Did you mean `recipe.beta`"),
         ({"name": "grpp"}, "Did you mean `grpo`"),
         (lambda x: x["logp"].sum(), r"audit\.loss"),
         (None, "NoneType here"),
