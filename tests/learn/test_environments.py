@@ -1,4 +1,5 @@
-"""Presets of environments reach what others publish: greedy returns, from seeds never trained on.
+"""Presets of environments reach what others publish: greedy returns of the policy that is kept, the
+best of the run's evaluations, from seeds that neither trained nor chose it.
 
 Those that take more than some minutes are measured by `benchmarks/returns.py`, which writes
 docs/results.md; of these the stored figures are held against what is asked.
@@ -23,18 +24,19 @@ SHORT = {
     "trpo/cartpole": 475,
     "a2c/cartpole": 475,
     "reinforce/cartpole": 475,
-    "ppo/pendulum": -300,  # seeds differ, from -160 to -250: their mean is asked for below
+    "ppo/pendulum": -300,  # seeds differ, from -160 to -220: their mean is asked for below
 }
 
 # what the mean over the stored seeds must be; the first line of each preset says in how many steps
 RECORDED = {
-    "ppo/cartpole": 495,
-    "trpo/cartpole": 495,
-    "a2c/cartpole": 495,
+    "ppo/cartpole": 500,
+    "trpo/cartpole": 500,
+    "a2c/cartpole": 500,
     "reinforce/cartpole": 475,
     "ppo/pendulum": -200,
     "ppo/lunarlander": 200,
     "ppo/hopper": 2400,
+    "trpo/hopper": 3000,
     "ppo/halfcheetah": 1800,
 }
 
@@ -43,11 +45,9 @@ RECORDED = {
 @pytest.mark.parametrize("seed", [11, 12])
 @pytest.mark.parametrize("preset", sorted(SHORT))
 def test_a_preset_learns(preset, seed, tmp_path):
-    config = load_config(preset, [f"seed={seed}", "evaluate.every=0", "log.decisions_every=0"])
-    if preset.startswith("reinforce"):  # it ends once it is solved
-        config = load_config(preset, [f"seed={seed}"])
+    config = load_config(preset, [f"seed={seed}", "log.decisions_every=0"])
     run = train_config(config, directory=tmp_path / "run", quiet=True)
-    found = run.evaluate(episodes=100).mean_return
+    found = run.best.evaluate(episodes=100, seed=10_000 + seed).mean_return
     print(f"{preset}, seed {seed}: {found:.1f} after {run.done} iterations")
     assert found >= SHORT[preset]
 
@@ -92,5 +92,5 @@ def test_whole_episodes_are_compared(recipe, tmp_path):
 @pytest.mark.parametrize("preset", sorted(RECORDED))
 def test_what_was_recorded_is_what_is_asked(preset):
     seeds = json.loads((RETURNS / f"{preset.replace('/', '-')}.json").read_text())
-    mean = sum(s["greedy"] for s in seeds) / len(seeds)
+    mean = sum(s["kept"] for s in seeds) / len(seeds)
     assert mean >= RECORDED[preset]
