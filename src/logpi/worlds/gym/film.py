@@ -64,8 +64,8 @@ def drawn(env: str | Callable[..., Any], options: Mapping[str, Any] | None = Non
     if _MODE not in modes:
         raise ConfigError(
             f"`{name_of(env)}` cannot be filmed: it draws itself as "
-            f"{', '.join(modes) or 'nothing'}, and a film needs render mode {_MODE}. Play another environment, or add that mode to its "
-            'metadata["render_modes"].'
+            f"{', '.join(modes) or 'nothing'}, and a film needs render mode {_MODE}. Play another "
+            'environment, or add that mode to its metadata["render_modes"].'
         )
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # both ask for a screen otherwise
