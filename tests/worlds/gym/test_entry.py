@@ -169,8 +169,9 @@ def test_failures_say_environment_seed_and_step(how, says):
 @pytest.mark.parametrize(
     ("mode", "name", "gives", "says"),
     [
-        ("NEXT_STEP", "step", lambda x: (x[0], x[1][:1], *x[2:]), "a step that cannot be read"),
-        ("NEXT_STEP", "step", lambda x: (*x[:3], x[3][:1], x[4]), "a step that cannot be read"),
+        ("NEXT_STEP", "step", lambda x: (x[0], x[1][:1], *x[2:]), r"ends \[1\], \[2\], \[2\] in"),
+        ("NEXT_STEP", "step", lambda x: (*x[:3], x[3][:1], x[4]), r"\[1\] instead of \[2\]"),
+        ("NEXT_STEP", "step", lambda x: (x[0], "no", *x[2:]), "a step that cannot be read"),
         ("NEXT_STEP", "step", lambda x: (*x[:4], {"action_mask": [[1, 1, 1]]}), "cannot be read"),
         ("SAME_STEP", "step", lambda x: (*x[:4], {}), "without infos..final_obs"),
         ("SAME_STEP", "step", lambda x: (*x[:4], {"final_obs": [[0.0], None]}), "cannot be read"),

@@ -76,16 +76,24 @@ class Entry:
         except Exception as error:
             raise self._raised(error) from error
         try:
-            return self._moved(idle, observation, reward, (terminated, truncated), infos)
+            ends = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
+            return self._moved(idle, observation, np.array(reward, np.float64), ends, infos)
         except Exception as error:
             raise self._unread(error, "step") from error
 
     def _moved(
-        self, idle: ndarray, observation: Any, reward: Any, ends: tuple[Any, Any], infos: Any
+        self,
+        idle: ndarray,
+        observation: Any,
+        reward: ndarray,
+        ends: tuple[ndarray, ndarray],
+        infos: dict[str, Any],
     ) -> Moved:
         """What the environment gave, read."""
-        terminated, truncated = (np.array(x, np.bool_).reshape(self.num) for x in ends)
-        reward = np.array(reward, dtype=np.float64).reshape(self.num)
+        terminated, truncated = ends
+        if not reward.shape == terminated.shape == truncated.shape == idle.shape:
+            told = ", ".join(str(list(x.shape)) for x in (reward, *ends))
+            raise self._failed(self._all, f"gave rewards and ends {told} instead of [{self.num}]")
         done = terminated | truncated
         self._over = np.count_nonzero(done) > 0  # quicker than `any`
         following = final = self._flat(observation)
