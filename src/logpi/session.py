@@ -180,9 +180,12 @@ class Session:
         """Keep how to see the failure again, and say so."""
         told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
         self.rundir.dump("failure.json", [{"what": str(error), **told}])
+        held = "the actions that lead here"
+        if error.actions is None:  # of a vector that cannot say which environment it was
+            held = "no actions: world.mode=sync keeps them"
         error.args = (
             f"{error} Repair the environment, then go on with `logpi train --resume "
-            f"{self.rundir.path}`; {self._failure} holds the actions that lead here.",
+            f"{self.rundir.path}`; {self._failure} holds {held}.",
         )
 
     def _keep(self) -> None:

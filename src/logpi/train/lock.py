@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import weakref
 from pathlib import Path
 
 from logpi.core.errors import RunError
@@ -22,7 +23,8 @@ class Lock:
     """The right to write a folder, until `release` or the end of the process.
 
     The file `.lock` stays behind and says who wrote last; only the system's lock on it counts, so a
-    killed process leaves nothing stale. Raises `RunError` where another process has it.
+    killed process leaves nothing stale. What this process forks does not have the lock, and so does
+    not keep it where it lives longer. Raises `RunError` where another process has it.
 
     >>> import tempfile
     >>> lock = Lock(Path(tempfile.mkdtemp()))
@@ -47,6 +49,7 @@ class Lock:
             ) from None
         except OSError:
             pass  # a filesystem without locks: go on as if there were nobody else
+        _HELD.add(self)
         with contextlib.suppress(OSError):  # a full disk must not keep a run from being resumed
             os.ftruncate(self._handle, 0)
             os.write(
@@ -58,6 +61,18 @@ class Lock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+_HELD: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _release_all() -> None:
+    for lock in list(_HELD):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_all)
 
 
 def _holder(path: Path) -> str:

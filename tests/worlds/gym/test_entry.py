@@ -166,6 +166,54 @@ def test_failures_say_environment_seed_and_step(how, says):
         vector.step([0, 0])
 
 
+@pytest.mark.parametrize(
+    ("mode", "name", "gives", "says"),
+    [
+        ("NEXT_STEP", "step", lambda x: (x[0], x[1][:1], *x[2:]), r"ends \[1\], \[2\], \[2\] in"),
+        ("NEXT_STEP", "step", lambda x: (*x[:3], x[3][:1], x[4]), r"\[1\] instead of \[2\]"),
+        ("NEXT_STEP", "step", lambda x: (x[0], "no", *x[2:]), "a step that cannot be read"),
+        ("NEXT_STEP", "step", lambda x: (*x[:4], {"action_mask": [[1, 1, 1]]}), "cannot be read"),
+        ("SAME_STEP", "step", lambda x: (*x[:4], {}), "without infos..final_obs"),
+        ("SAME_STEP", "step", lambda x: (*x[:4], {"final_obs": [[0.0], None]}), "cannot be read"),
+        ("DISABLED", "reset", lambda x: 1 / 0, "raised ZeroDivisionError"),
+        ("DISABLED", "reset", lambda x: (x[0], {}), "no action mask, but gave one before"),
+    ],
+)
+def test_what_is_no_step_of_several_is_named(mode, name, gives, says):
+    many = SyncVectorEnv([partial(Masked, (1, True))] * 2, autoreset_mode=AutoresetMode[mode])
+    vector = Entry(many, 0)
+    vector.reset()
+    real = getattr(many, name)
+    setattr(many, name, lambda *given, **options: gives(real(*given, **options)))
+    with pytest.raises(EnvironmentFailure, match=rf"environment 0.* {says}.*at step 1 after"):
+        vector.step([0, 0])
+
+
+class Switches(SyncVectorEnv):
+    """Two choices, whose masks come as Gymnasium's spaces take them: a tuple of arrays."""
+
+    def __init__(self, mode):
+        super().__init__([partial(Masked, (n, True)) for n in (1, 3)], autoreset_mode=mode)
+        self.single_action_space = gymnasium.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed, options=options)[0], self.masks()
+
+    def step(self, actions):
+        return *super().step(actions[:, 1])[:4], self.masks()
+
+    def masks(self):
+        at = [env.at for env in self.envs]
+        return {"action_mask": (np.eye(2)[np.mod(at, 2)], np.eye(3)[np.mod(at, 3)])}
+
+
+def test_masks_of_several_choices_are_those_of_the_new_episode_where_one_began():
+    vector = Entry(Switches(AutoresetMode.DISABLED), 0)
+    vector.reset()
+    mask = vector.step([[0, 0], [0, 0]]).action_mask.astype(int)
+    assert mask.tolist() == [[1, 0, 1, 0, 0], [0, 1, 0, 1, 0]]
+
+
 class Choices(Scripted):
     """Shows the step as one of three."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from tests.worlds.gym.scripted import Masked, Scripted
 
-from logpi.core.errors import ConfigError
+from logpi.core.errors import ConfigError, EnvironmentFailure
 from logpi.worlds.gym.film import Shown, drawn, episode, frames_a_second
 from logpi.worlds.gym.policy import GymPolicy
 
@@ -48,7 +49,19 @@ def test_an_episode_without_an_end_is_cut():
     assert (len(frames), shown.length, shown.ended) == (3, 2, "running")
 
 
+def test_one_that_raises_is_named():
+    class Brittle(Drawn):
+        def step(self, action):
+            return super().step(action) if self.at < 2 else 1 / 0
+
+    says = r"raised ZeroDivisionError: .* at step 3 after `reset\(seed=3\)`"
+    with pytest.raises(EnvironmentFailure, match=says):
+        filmed(drawn(Brittle))
+
+
 def test_what_draws_nothing_is_refused():
+    with pytest.raises(ConfigError, match="`Scripted` cannot be filmed"):
+        drawn(partial(Scripted, (2, True)))
     with pytest.raises(ConfigError, match="Scripted` cannot be filmed: it draws itself as nothing"):
         drawn(Scripted)
 

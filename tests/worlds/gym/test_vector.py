@@ -231,6 +231,16 @@ def test_shapes_and_masks_that_are_wrong_are_named():
         vector.step([0])
 
 
+def test_masks_that_no_reset_gives_are_those_of_the_steps():
+    class Later(Masked):
+        def info(self):
+            return super().info() if self.at else {}
+
+    vector = Sync([partial(Later, (5, True))] * 2, 0)
+    assert vector.reset()[1] is None
+    assert vector.step([0, 0]).action_mask.tolist() == [[False, True, False]] * 2
+
+
 class Odd(gymnasium.Env):
     """Shows something of its space at a reset, and afterwards what it is told."""
 

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import concatenate, create_empty_array
 from numpy import ndarray
 
-from logpi.core.errors import ConfigError, EnvironmentFailure
+from logpi.core.errors import ConfigError, EnvironmentFailure, LogpiError
 from logpi.core.seeds import mix
 from logpi.worlds.gym.finite import all_finite
 from logpi.worlds.gym.history import Plan
@@ -75,15 +75,34 @@ class Entry:
             observation, reward, terminated, truncated, infos = self._env.step(chosen)
         except Exception as error:
             raise self._raised(error) from error
-        terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
+        try:
+            ends = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
+            return self._moved(idle, observation, np.array(reward, np.float64), ends, infos)
+        except Exception as error:
+            raise self._unread(error, "step") from error
+
+    def _moved(
+        self,
+        idle: ndarray,
+        observation: Any,
+        reward: ndarray,
+        ends: tuple[ndarray, ndarray],
+        infos: dict[str, Any],
+    ) -> Moved:
+        """What the environment gave, read."""
+        terminated, truncated = ends
+        if not reward.shape == terminated.shape == truncated.shape == idle.shape:
+            told = ", ".join(str(list(x.shape)) for x in (reward, *ends))
+            raise self._failed(self._all, f"gave rewards and ends {told} instead of [{self.num}]")
         done = terminated | truncated
         self._over = np.count_nonzero(done) > 0  # quicker than `any`
         following = final = self._flat(observation)
         if self._over and self._autoreset is AutoresetMode.SAME_STEP:
+            if "final_obs" not in infos:
+                raise self._failed(self._all, "ended an episode without infos['final_obs']")
             final = self._finals(following, infos["final_obs"], done)
         elif self._over and self._autoreset is AutoresetMode.DISABLED:
             following, infos = self._begin(done, infos)
-        reward = np.array(reward, dtype=np.float64)
         if idle is not self._nobody:
             reward[idle] = 0.0
             terminated[idle] = truncated[idle] = False
@@ -152,18 +171,23 @@ class Entry:
             observation, infos = self._env.reset(seed=seed)
         except Exception as error:
             raise self._raised(error) from error
-        seen = self._flat(observation)
-        self._check(seen, seen, np.zeros(self.num))
-        self._now = (seen, self._mask(infos, self._ended))
+        try:
+            seen = self._flat(observation)
+            self._check(seen, seen, np.zeros(self.num))
+            self._now = (seen, self._mask(infos, self._ended))
+        except Exception as error:
+            raise self._unread(error, "reset") from error
         return self._now
 
     def _begin(self, done: ndarray, before: dict[str, Any]) -> tuple[ndarray, dict[str, Any]]:
         """New episodes where one ended: their infos there, and elsewhere those of before."""
-        observation, infos = self._env.reset(options={"reset_mask": done.copy()})
+        try:
+            observation, infos = self._env.reset(options={"reset_mask": done.copy()})
+        except Exception as error:
+            raise self._raised(error) from error
         if "action_mask" in before:
-            masks = np.array(before["action_mask"])
-            masks[done] = np.asarray(infos["action_mask"])[done]
-            infos = {**infos, "action_mask": masks}
+            told = [(infos if ended else before).get("action_mask") for ended in done]
+            infos = {**infos, "action_mask": [_mask_of(x, i) for i, x in enumerate(told)]}
         return self._flat(observation), infos
 
     def _flat(self, observation: Any) -> ndarray:
@@ -194,8 +218,7 @@ class Entry:
         rows: list[ndarray] = []
         ignored = ended & (self._autoreset is AutoresetMode.NEXT_STEP)
         for i in range(self.num):
-            each = tuple(m[i] for m in masks) if isinstance(masks, tuple) else masks[i]
-            row = mask_row(each, self.actions)
+            row = mask_row(_mask_of(masks, i), self.actions)
             if ignored[i]:  # the next action is not read
                 row = np.ones(self.actions.choices, dtype=np.bool_)
             if isinstance(row, str):
@@ -215,8 +238,22 @@ class Entry:
     def _raised(self, error: Exception) -> EnvironmentFailure:
         return self._failed(self._all, f"raised {type(error).__name__}: {error}")
 
+    def _unread(self, error: Exception, what: str) -> Exception:
+        """Why what the environment gave could not be read."""
+        if isinstance(error, LogpiError):  # which says it already
+            return error
+        told = f"{type(error).__name__}: {error}"
+        return self._failed(self._all, f"gave a {what} that cannot be read ({told})")
+
     def _failed(self, number: int | str, what: str) -> EnvironmentFailure:
         return failure(number, what, seed=self._seed, step=self._steps)
+
+
+def _mask_of(masks: Any, i: int) -> Any:
+    """The i-th environment's of a batch of action masks, where there are any."""
+    if masks is None:
+        return None
+    return tuple(m[i] for m in masks) if isinstance(masks, tuple) else masks[i]
 
 
 def _entry(batch: Any, i: int, space: Any) -> Any:

@@ -2,7 +2,7 @@
 
 `save` writes weights, statistics of the normaliser and a description, and `load` brings the policy
 back. `save_torchscript` and `save_onnx` write the acting policy: from observations [n, *shape], as
-the environment gives them but flat, to the likeliest actions as the environment takes them; where
+`observations_of` brings them there, to the likeliest actions as the environment takes them; where
 it says in masks [n, A] what is allowed, these are a second input.
 """
 

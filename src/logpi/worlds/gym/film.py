@@ -12,7 +12,8 @@ import numpy as np
 from numpy import ndarray
 
 from logpi.core.errors import ConfigError
-from logpi.worlds.gym.make import make_one
+from logpi.worlds.gym.make import make_one, name_of
+from logpi.worlds.gym.recorded import Recorded
 
 __all__ = ["Plays", "Shown", "drawn", "episode", "frames_a_second"]
 
@@ -56,16 +57,15 @@ def drawn(env: str | Callable[..., Any], options: Mapping[str, Any] | None = Non
     >>> drawn("CartPole-v1").render_mode
     'rgb_array'
     """
-    name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
     known = {k: v for k, v in (options or {}).items() if k != "render_mode"}
     plain = make_one(env, known)
     modes = list(plain.metadata.get("render_modes", ()))
     plain.close()
     if _MODE not in modes:
         raise ConfigError(
-            f"`{name}` cannot be filmed: it draws itself as {', '.join(modes) or 'nothing'}, and "
-            f"a film needs render mode {_MODE}. Play another environment, or add that mode to its "
-            'metadata["render_modes"].'
+            f"`{name_of(env)}` cannot be filmed: it draws itself as "
+            f"{', '.join(modes) or 'nothing'}, and a film needs render mode {_MODE}. Play another "
+            'environment, or add that mode to its metadata["render_modes"].'
         )
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # both ask for a screen otherwise
@@ -88,7 +88,8 @@ def episode(
     """The frames [height, width, 3] of one episode, which `shown` tells of as it goes on.
 
     Begins with `reset(seed=shown.seed)`; without `greedy` actions are drawn, from the same seed.
-    Stops after `longest` decisions. Raises `ConfigError` where the environment cannot be drawn.
+    Stops after `longest` decisions. Raises `ConfigError` where the environment cannot be drawn, and
+    `EnvironmentFailure`, naming seed and step, where it raises.
 
     >>> from logpi.worlds.gym.policy import GymPolicy
     >>> env, shown = drawn("CartPole-v1"), Shown(seed=0)
@@ -98,7 +99,8 @@ def episode(
     (True, (400, 600, 3), 'terminated')
     """
     generator = np.random.default_rng(shown.seed)
-    observation, info = env.reset(seed=shown.seed)
+    played = Recorded(env, 0)
+    observation, info = played.reset(shown.seed)
     yield _frame(env)
     while shown.length < longest:
         action = policy.act(
@@ -107,8 +109,8 @@ def episode(
             greedy=greedy,
             generator=generator,
         )
-        observation, reward, terminated, truncated, info = env.step(action)
-        shown.total += float(reward)
+        observation, reward, terminated, truncated, info = played.step(action)
+        shown.total += reward
         shown.length += 1
         yield _frame(env)
         if terminated or truncated:

@@ -137,8 +137,8 @@ class Sync:
             if ended or cut:
                 terminated[i], truncated[i] = ended, cut
                 done.append(i)
-            elif self._masks is not None:
-                self._masks[i] = self._allowed(i, info)
+            elif self._masks is not None or (info and "action_mask" in info):
+                self._note_mask(i, info)
         self._rows = rows
         paid = np.array(reward, dtype=np.float64)
         if not all_finite(paid):
