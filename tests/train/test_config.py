@@ -177,6 +177,8 @@ def test_an_unknown_key_names_its_neighbour_and_the_file(tmp_path, monkeypatch):
         ("learning_rate=1", "Did you mean `optim.lr`?"),
         ("iteration=1", "Did you mean `iterations`?"),
         ("optin.lr=1", "Did you mean `optim.lr`?"),
+        ("group_size=4", "Did you mean `world.group_size`?"),
+        ("worl.model=m", "Did you mean `world.model`?"),
         ("evaluate.each=1", "unknown key `evaluate.each`"),
         ("seed.x=1", "`seed` holds no keys"),
         ("optim.lr.x=1", "`optim.lr` holds no keys"),

@@ -157,6 +157,10 @@ _ALIASES = {
     "num_generations": "world.group_size",
     "name": "recipe.name",
     "beta": "recipe.beta",
+    **{
+        name: f"world.{name}"
+        for name in ("model", "data", "reward", "group_size", "max_new_tokens", "temperature")
+    },
 }
 _SECTIONS: dict[str, type[BaseModel]] = {
     name: field.annotation

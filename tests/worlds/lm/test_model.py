@@ -135,13 +135,14 @@ def test_missing_tokenizer_is_refused(tmp_path):
         load(place)
 
 
-def test_no_end_of_sequence_token_is_refused(tmp_path):
+def test_no_end_of_sequence_token_is_refused(tmp_path, capsys):
     place = copied(tmp_path)
     for name in ("tokenizer_config.json", "generation_config.json"):
-        edited(place / name, eos_token=None, eos_token_id=None)
+        edited(place / name, eos_token=None, eos_token_id=None, pad_token=None)
     edited(place / "config.json", eos_token_id=None)
     with pytest.raises(ModelError, match="end-of-sequence"):
         load(place)
+    assert "pads" not in capsys.readouterr().err  # there is no end token that could
 
 
 def test_every_end_of_sequence_id_counts_and_pad_falls_back(tmp_path, capsys):

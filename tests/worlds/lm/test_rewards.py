@@ -359,6 +359,18 @@ def test_a_function_of_a_file(tmp_path):
         assert score(rewards, ["x"]).reward == [8.0]
 
 
+def test_a_reward_file_is_the_same_one_wherever_it_lies(tmp_path):
+    found = []
+    for name, points in (("here", 1.0), ("there", 2.0)):
+        (tmp_path / name).mkdir()
+        text = f"def reward(prompt, completion):\n    return {points}\n"
+        found.append(load_function(f"{written(tmp_path / name, text)}:reward"))
+    assert [f.__module__ for f in found] == ["reward_file_judge"] * 2
+    for function, points in zip(found, (1.0, 2.0), strict=True):
+        with Rewards(function) as rewards:
+            assert score(rewards, ["x"]).reward == [points]
+
+
 @pytest.mark.parametrize(
     ("ending", "told"),
     [

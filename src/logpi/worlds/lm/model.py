@@ -188,14 +188,15 @@ def load(
     model, tokenizer = from_pretrained(
         path, dtype=dtype, attention=None if attention == "auto" else attention, called=called
     )
-    if tokenizer.pad_token_id is None:
-        say_once(f"logpi: the tokenizer of {name!r} has no padding token; its end token pads.")
     model.to(place).eval()  # type: ignore[arg-type]  # its decorator hides the signature
     if place.type == "cpu":
         use_onednn(model)
     if lora is not None:
         model = _adapted(model, lora)
-    return _describe(model, tokenizer, place)
+    lm = _describe(model, tokenizer, place)
+    if tokenizer.pad_token_id is None:
+        say_once(f"logpi: the tokenizer of {name!r} has no padding token; its end token pads.")
+    return lm
 
 
 def _check_attention(attention: str, name: str) -> None:

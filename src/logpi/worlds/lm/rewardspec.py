@@ -59,7 +59,8 @@ def load_function(spec: str) -> Callable[..., Any]:
 
 
 def _module(file: Path) -> ModuleType:
-    name = "reward_file_" + re.sub(r"\W", "_", str(file))
+    # Not where it is: a run may go on elsewhere, and its config.yaml names the module.
+    name = "reward_file_" + re.sub(r"\W", "_", file.stem)
     found = importlib.util.spec_from_file_location(name, file)
     assert found is not None
     assert found.loader is not None
