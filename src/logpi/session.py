@@ -179,13 +179,17 @@ class Session:
     def _tell(self, error: EnvironmentFailure) -> None:
         """Keep how to see the failure again, and say so."""
         told = {key: getattr(error, key) for key in ("environment", "seed", "step", "actions")}
-        self.rundir.dump("failure.json", [{"what": str(error), **told}])
         held = "the actions that lead here"
         if error.actions is None:  # of a vector that cannot say which environment it was
             held = "no actions: world.mode=sync keeps them"
+        shown = f"; {self._failure} holds {held}."
+        try:
+            self.rundir.dump("failure.json", [{"what": str(error), **told}])
+        except RunError as full:  # the failure is the news
+            shown = f". And {full}"
         error.args = (
             f"{error} Repair the environment, then go on with `logpi train --resume "
-            f"{self.rundir.path}`; {self._failure} holds {held}.",
+            f"{self.rundir.path}`{shown}",
         )
 
     def _keep(self) -> None:

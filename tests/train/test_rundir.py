@@ -206,6 +206,15 @@ def test_only_some_settings_may_change_on_resuming(tmp_path):
     RunDirectory.resume(tmp_path / "run").close()  # a refused one has let go of the lock
 
 
+def test_a_resumed_run_is_not_made_shorter_than_it_is(tmp_path):
+    with RunDirectory.create(config(), tmp_path / "run") as run:
+        fill(run, 6)
+    with pytest.raises(RunError, match=r"is at iteration 6 already, and `iterations` is 5"):
+        RunDirectory.resume(tmp_path / "run", config(iterations=5))
+    assert read_config(tmp_path / "run").iterations == 9
+    RunDirectory.resume(tmp_path / "run", config(iterations=6)).close()
+
+
 def test_there_must_be_a_run_to_resume(tmp_path):
     with pytest.raises(RunError, match="there is no run directory"):
         RunDirectory.resume(tmp_path / "none")

@@ -340,6 +340,11 @@ def _agreed(stored: RunConfig, given: RunConfig, path: Path) -> RunConfig:
             "`iterations`, `log`, `checkpoint`, `evaluate`, the held-out data, and how long a step "
             "of an environment may take; for anything else start a new run."
         )
+    if given.iterations < (done := _recorded(path)):
+        raise RunError(
+            f"{path} is at iteration {done} already, and `iterations` is {given.iterations}. Give "
+            "at least as many, or leave it out."
+        )
     return given.model_copy(update={"directory": stored.directory})
 
 

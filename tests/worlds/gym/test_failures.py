@@ -13,8 +13,9 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from safetensors.torch import load_file
 
 import logpi
-from logpi.core.errors import EnvironmentFailure
+from logpi.core.errors import EnvironmentFailure, RunError
 from logpi.core.seeds import mix
+from logpi.train.rundir import RunDirectory
 from worlds.gym.scripted import Scripted
 
 
@@ -102,6 +103,15 @@ def test_a_failure_keeps_what_was_learned_and_a_mended_run_goes_on(mode, how, no
     assert str(again.value) == str(error)
     mended.touch()
     assert same(part(resume=True), trained(tmp_path / "whole", env, **told))
+
+
+def test_a_full_disk_does_not_hide_the_failure(tmp_path, monkeypatch):
+    def full(*_):
+        raise RunError("there is no space left.")
+
+    monkeypatch.setattr(RunDirectory, "dump", full)
+    with pytest.raises(EnvironmentFailure, match=r"raised .* And there is no space left\.$"):
+        trained(tmp_path / "run", partial(Brittle, str(tmp_path / "mended"), "raises"))
 
 
 def test_what_is_left_behind_shows_the_failure_again(tmp_path):
