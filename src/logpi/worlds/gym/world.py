@@ -168,7 +168,8 @@ class Gym(Settings):
         self, recipe: Recipe, model: str | Path, resources: contextlib.ExitStack, *, seed: int
     ) -> Measure:
         """What plays the policy in an exported folder."""
-        del recipe, resources
+        del recipe
+        resources.enter_context(threads(self.threads))
         return Measure(self, self.policy_in(model), seed=seed)
 
     def policy_in(self, folder: str | Path) -> GymPolicy:
@@ -206,17 +207,18 @@ class OpenGym:
     def __init__(self, config: Gym, recipe: Recipe, vector: Vector, *, seed: int) -> None:
         """Make policy, critic and source for environments that are open."""
         self.config, self.recipe, self.vector = config, recipe, vector
-        self.policy = config.policy_of(vector.observations, vector.actions, seed=seed)
-        # The initial policy, before anything was learned: the reference, and who plays for rft.
-        kept = recipe.data == "filtered" or "logp_ref" in recipe.reads
-        self.initial = self.policy.copy() if kept else None
-        self.critic: Critic | None = None
-        if recipe.critic is not None:
-            self.critic = self._open_critic(vector.observations, seed=seed + 1)
-        self.source = self._open_source(seed)
-        self.evaluate = Measure(config, self.policy, seed=seed)
-        self._threads = contextlib.ExitStack()
-        self._threads.enter_context(threads(config.threads))
+        with contextlib.ExitStack() as taken:
+            taken.enter_context(threads(config.threads))  # initial weights are rounded by them too
+            self.policy = config.policy_of(vector.observations, vector.actions, seed=seed)
+            # The initial policy, before anything was learned: the reference, and who plays for rft.
+            kept = recipe.data == "filtered" or "logp_ref" in recipe.reads
+            self.initial = self.policy.copy() if kept else None
+            self.critic: Critic | None = None
+            if recipe.critic is not None:
+                self.critic = self._open_critic(vector.observations, seed=seed + 1)
+            self.source = self._open_source(seed)
+            self.evaluate = Measure(config, self.policy, seed=seed)
+            self._threads = taken.pop_all()
 
     def _open_critic(self, observations: Observations, *, seed: int) -> Critic:
         c = self.config
