@@ -37,8 +37,8 @@ def sampled(policy, rewards, **settings):
     examples = read(tasks.PROMPTS, kind="prompts")
     ids = [encode(policy.lm.tokenizer, e, kind="prompts")[0] for e in examples]
     told = {"prompts_per_batch": 4, "group_size": 4, "seed": 3}
-    sampling = Sampling(max_new_tokens=3)
-    return SampledSource(examples, ids, rewards, sampling=sampling, **{**told, **settings})
+    told["sampling"] = Sampling(max_new_tokens=3)
+    return SampledSource(examples, ids, rewards, **{**told, **settings})
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 7), max_size=6))
@@ -102,20 +102,9 @@ def test_a_greedy_rollout_is_the_baseline(policy, rewards):
 
 
 def test_a_group_that_lost_its_rows_leaves_whole(policy):
-    examples = read(tasks.PROMPTS, kind="prompts")
-    ids = [encode(policy.lm.tokenizer, e, kind="prompts")[0] for e in examples]
+    many = {"prompts_per_batch": 32, "group_size": 2, "seed": 0}
     with Rewards(judges.sometimes, max_missing=1.0) as rewards:
-        source = SampledSource(
-            examples,
-            ids,
-            rewards,
-            sampling=Sampling(max_new_tokens=3),
-            prompts_per_batch=32,
-            group_size=2,
-            seed=0,
-            compare="groups",
-        )
-        batch = source.draw(policy, 0)
+        batch = sampled(policy, rewards, compare="groups", **many).draw(policy, 0)
     assert batch.facts["missing"] == 8
     assert batch.facts["judged"] == 64
     assert batch.facts["rows_dropped"] == 8
@@ -125,22 +114,11 @@ def test_a_group_that_lost_its_rows_leaves_whole(policy):
 
 @pytest.mark.parametrize(("compare", "judged"), [("greedy", 96), ("mixed-groups", 64 * 3)])
 def test_every_reward_that_was_asked_for_counts(policy, compare, judged):
-    examples = read(tasks.PROMPTS[:32], kind="prompts")
-    ids = [encode(policy.lm.tokenizer, e, kind="prompts")[0] for e in examples]
+    many = {"prompts_per_batch": 32, "group_size": 2, "seed": 0}
+    many |= {"sampling": Sampling(max_new_tokens=1), "max_draws": 3}
     with Rewards(judges.sometimes, max_missing=1.0) as rewards:
-        source = SampledSource(
-            examples,
-            ids,
-            rewards,
-            sampling=Sampling(max_new_tokens=1),
-            prompts_per_batch=32,
-            group_size=2,
-            seed=0,
-            compare=compare,
-            max_draws=3,
-        )
-        facts = source.draw(policy, 0).facts
-    ones = sum(row["prompt"].startswith("1") for row in tasks.PROMPTS[:32])
+        facts = sampled(policy, rewards, compare=compare, **many).draw(policy, 0).facts
+    ones = sum(row["prompt"].startswith("1") for row in tasks.PROMPTS)
     assert (facts["judged"], facts["missing"]) == (judged, judged * ones / 32)
 
 
