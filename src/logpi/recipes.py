@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from logpi.core.complaint import complaint
 from logpi.core.errors import ConfigError
@@ -83,19 +84,25 @@ def recipe(name: str, **constants: object) -> Recipe:
 
 def _checked(name: str, told: dict[str, object]) -> dict[str, Any]:
     """The constants as the factory's signature has them."""
-    taken = inspect.signature(FACTORIES[name], eval_str=True).parameters
-    fields: dict[str, Any] = {key: (one.annotation, one.default) for key, one in taken.items()}
-    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    constants = _constants(name)
+    taken = constants.model_fields
     try:
-        made = create_model(name, __config__=strict, **fields)(
-            **{key: _plain(value) for key, value in told.items()}
-        )
+        made = constants(**{key: _plain(value) for key, value in told.items()})
     except ValidationError as error:
         known, where = [f"recipe.{key}" for key in taken], f"the recipe {name}"
         text = complaint(error.errors(), told, known=known, where=where, prefix="recipe.")
         names = "" if told.keys() <= taken.keys() else f" It takes {', '.join(taken) or 'none'}."
         raise ConfigError(text + names) from None
     return {key: getattr(made, key) for key in told}
+
+
+@cache
+def _constants(name: str) -> type[BaseModel]:
+    """The keyword arguments of the row's factory, as what is checked."""
+    taken = inspect.signature(FACTORIES[name], eval_str=True).parameters
+    fields: dict[str, Any] = {key: (one.annotation, one.default) for key, one in taken.items()}
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return create_model(name, __config__=strict, **fields)
 
 
 def _plain(value: object) -> object:

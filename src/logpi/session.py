@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from logpi.core.errors import EnvironmentFailure, LogpiError, NonFiniteError, RewardError, RunError
-from logpi.train.best import Best
+from logpi.train.best import GOALS, Best
 from logpi.train.interrupt import Interrupt
 from logpi.train.latest import Latest
 from logpi.train.loggers import Loggers
@@ -157,7 +157,7 @@ class Session:
             self._checkpoint()
             raise
         target = self.config.evaluate.stop_at
-        goals = ("eval/reward", "eval/return", "eval/preferred")
+        goals = (f"eval/{name}" for name in GOALS)
         reached = next((metrics[name] for name in goals if name in metrics), -math.inf)
         return any(told) or (target is not None and reached >= target)
 
@@ -184,7 +184,7 @@ class Session:
             held = "no actions: world.mode=sync keeps them"
         shown = f"; {self._failure} holds {held}."
         try:
-            self.rundir.dump("failure.json", [{"what": str(error), **told}])
+            self.rundir.dump(self._failure.name, [{"what": str(error), **told}])
         except RunError as full:  # the failure is the news
             shown = f". And {full}"
         error.args = (

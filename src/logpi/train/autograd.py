@@ -43,16 +43,14 @@ class AutogradUpdate:
             for rows, part in parts:
                 # Fixed on the whole batch: a constant factor lets each part stand for it.
                 share = part.weight * len(parts)
-                with naming_rows(rows, part):
-                    pushed = self._accumulate(part, share, recipe)
-                last.append((rows, pushed))
-                if too_far(recipe, part.signals, pushed.logp):
-                    trained.optimizer.zero_grad()
-                    break
                 of_critic = mix(config.seed, iteration, 0xC1, steps)
                 with naming_rows(rows, part):
-                    found = self._step(part, share, recipe, seed=of_critic)
-                figures |= pushed.figures | found
+                    pushed = self._accumulate(part, share, recipe)
+                    last.append((rows, pushed))
+                    if too_far(recipe, part.signals, pushed.logp):
+                        trained.optimizer.zero_grad()
+                        break
+                    figures |= pushed.figures | self._step(part, share, recipe, seed=of_critic)
                 steps += 1
             else:
                 continue

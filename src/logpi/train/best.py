@@ -10,9 +10,11 @@ from typing import Any
 
 from logpi.train.files import disk_full, folder_in_one_go
 
-__all__ = ["Best", "best_score", "score_of"]
+__all__ = ["GOALS", "Best", "best_score", "score_of"]
 
 _SCORE = "score.json"
+GOALS = ("reward", "return", "preferred")
+"""What an evaluation is judged by: the first of these that it has, the more the better."""
 
 
 def score_of(figures: Mapping[str, Any]) -> float | None:
@@ -21,7 +23,7 @@ def score_of(figures: Mapping[str, Any]) -> float | None:
     >>> score_of({"return": 3.0, "return_std": 1.0}), score_of({"nll": 0.5}), score_of({})
     (3.0, -0.5, None)
     """
-    for name, sign in (("reward", 1), ("return", 1), ("preferred", 1), ("nll", -1)):
+    for name, sign in (*((goal, 1) for goal in GOALS), ("nll", -1)):
         if isinstance(value := figures.get(name), int | float) and math.isfinite(value):
             return sign * float(value)
     return None

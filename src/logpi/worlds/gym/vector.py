@@ -137,7 +137,7 @@ class Sync:
             if ended or cut:
                 terminated[i], truncated[i] = ended, cut
                 done.append(i)
-            elif self._masks is not None or (info and "action_mask" in info):
+            elif info or self._masks is not None:
                 self._note_mask(i, info)
         self._rows = rows
         paid = np.array(reward, dtype=np.float64)

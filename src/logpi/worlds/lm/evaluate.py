@@ -33,8 +33,7 @@ class Evaluator:
         lm = policy.lm
         self._policy, self._examples = policy, examples
         # Now, so that a row that does not fit is refused before anything was trained.
-        limits = {"context": lm.context, "vocabulary": lm.vocabulary, "eos": lm.eos}
-        self._ids = encode_all(lm.tokenizer, examples, kind=kind, **limits)
+        self._ids = encode_all(lm.tokenizer, examples, kind=kind, **lm.limits)
         self._rewards, self._sampling, self._seed = rewards, sampling, seed
 
     def __call__(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:

@@ -106,6 +106,11 @@ class LanguageModel:
         return self.causal.config.get_text_config().vocab_size
 
     @property
+    def limits(self) -> dict[str, Any]:
+        """What `encode_all` keeps texts to: context, vocabulary, and the tokens that end one."""
+        return {"context": self.context, "vocabulary": self.vocabulary, "eos": self.eos}
+
+    @property
     def adapted(self) -> bool:
         """True where only a LoRA adapter is trained."""
         return isinstance(self.model, PeftModel)

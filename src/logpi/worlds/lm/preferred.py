@@ -32,8 +32,7 @@ class PairEvaluator:
         """`reference` is of the frozen reference policy, where the recipe reads one."""
         lm = policy.lm
         self._policy, self._recipe, self._reference = policy, recipe, reference
-        limits = {"context": lm.context, "vocabulary": lm.vocabulary, "eos": lm.eos}
-        self._ids = encode_all(lm.tokenizer, examples, kind="pairs", **limits)
+        self._ids = encode_all(lm.tokenizer, examples, kind="pairs", **lm.limits)
         self._logp_ref: dict[int, Tensor] = {}  # the reference never changes
 
     def __call__(self, *, examples: int | None = None, samples: int = 1) -> dict[str, float]:

@@ -178,14 +178,14 @@ class LM(Settings):
             raise ConfigError("the run has no held-out data. Train with world.eval_data=...")
         lm = load(model, dtype=self.dtype, device=self.device, attention=self.attention)
         policy = LMPolicy(lm, token_budget=self.token_budget, autocast=self.autocast)
-        if _held_out(self, recipe) == "pairs":
+        if (kind := _held_out(self, recipe)) == "pairs":
             reference = None
             if "logp_ref" in recipe.reads:
                 scratch = resources.enter_context(tempfile.TemporaryDirectory())
                 reference = _open_reference(self, self.reference or self.model, Path(scratch), lm)
             return _pair_evaluator(self, policy, recipe, reference)
         rewards = _open_rewards(self, resources)
-        return _open_evaluator(self, policy, recipe, rewards, seed=seed)
+        return _open_evaluator(self, policy, kind, rewards, seed=seed)
 
     def open(self, name: str, recipe: Recipe, *, seed: int, scratch: Path) -> OpenLM:
         """This world with its model loaded and its data read; `scratch` holds a demo's model.
@@ -257,9 +257,8 @@ def _pair_evaluator(
 
 
 def _open_evaluator(
-    config: LM, policy: LMPolicy, recipe: Recipe, rewards: Rewards | None, *, seed: int
+    config: LM, policy: LMPolicy, kind: Kind, rewards: Rewards | None, *, seed: int
 ) -> Evaluator:
-    kind = _held_out(config, recipe)
     examples = _held_out_examples(config, policy, kind)
     return Evaluator(
         policy, examples, kind=kind, rewards=rewards, sampling=config.sampling, seed=seed
@@ -325,14 +324,13 @@ class OpenLM:
 
     def _open_evaluator(self) -> Evaluator | PairEvaluator:
         config, recipe = self.config, self.recipe
-        if _held_out(config, recipe) == "pairs":
+        if (kind := _held_out(config, recipe)) == "pairs":
             return _pair_evaluator(config, self.policy, recipe, self.reference)
-        return _open_evaluator(config, self.policy, recipe, self.rewards, seed=self._seed)
+        return _open_evaluator(config, self.policy, kind, self.rewards, seed=self._seed)
 
     def _open_source(self) -> Source:
         c, lm, kind = self.config, self.lm, _KINDS.get(self.recipe.data, "prompts")
-        limits = {"context": lm.context, "vocabulary": lm.vocabulary, "eos": lm.eos}
-        encoded = encode_all(lm.tokenizer, self._examples, kind=kind, **limits)
+        encoded = encode_all(lm.tokenizer, self._examples, kind=kind, **lm.limits)
         if kind == "demonstrations":
             return DemonstrationSource(encoded, rows=c.prompts_per_batch, seed=self._seed)
         if kind == "pairs":
